@@ -1,0 +1,1 @@
+"""The outside world; third-party errors stop here."""

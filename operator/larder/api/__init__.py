@@ -1,0 +1,1 @@
+"""Custom resources and the project's own wire formats, parsed once into typed values."""

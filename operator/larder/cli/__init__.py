@@ -1,0 +1,11 @@
+"""The larder command."""
+
+import click
+
+from larder import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="larder")
+def main() -> None:
+    """Larder: model-level caching and autoscaling for Triton on Kubernetes."""

@@ -1,0 +1,86 @@
+"""What the planner decides: a tuple of actions and a desired number of pods, each with its reason."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why something was decided. The same constant in status, Event, log and metric."""
+
+    COLD_REQUEST = "ColdRequest"
+    DEMAND = "Demand"
+    FORECAST = "Forecast"
+    MIN_COPIES = "MinCopies"
+    MEMORY_PRESSURE = "MemoryPressure"
+    IDLE = "Idle"
+    REBALANCE = "Rebalance"
+    POOL_SCALE_UP = "PoolScaleUp"
+    POOL_SCALE_DOWN = "PoolScaleDown"
+    RECYCLE = "Recycle"
+    DRIFT = "Drift"
+    REVISION = "Revision"
+    DELETED = "Deleted"
+    FIXED_BY_USER = "FixedByUser"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load `model` on `pod`. `memory_bytes` is what it is counted with from now on."""
+
+    model: str
+    pod: str
+    memory_bytes: int
+    reason: Reason
+    message: str
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Stop routing to `model` on `pod`; the unload follows when gateways have seen it."""
+
+    model: str
+    pod: str
+    reason: Reason
+    message: str
+    for_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Unload `model` from `pod`; only from Draining."""
+
+    model: str
+    pod: str
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Set the number of pods."""
+
+    pods: int
+    reason: Reason
+    message: str
+
+
+Action = Load | Drain | Unload | Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A model that should be resident and can't be, now or ever, and the sentence that says why."""
+
+    model: str
+    message: str
+    never: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions in the order to apply them, the desired number of pods, and what could not be placed."""
+
+    actions: tuple[Action, ...] = ()
+    desired_pods: int = 0
+    unplaced: tuple[Unplaced, ...] = field(default=())

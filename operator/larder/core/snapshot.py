@@ -1,0 +1,135 @@
+"""What the planner sees of one pool at one moment. Immutable; `dataclasses.replace` makes a what-if.
+
+Every time is in seconds on one clock chosen by the caller (Unix time in the operator, virtual time in the
+simulator), every size in bytes. A reading that is missing is None, never 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class PlacementState(StrEnum):
+    """Where a (model, pod) pair stands. Its bytes count against the pod in every state."""
+
+    LOADING = "Loading"
+    READY = "Ready"
+    DRAINING = "Draining"
+    UNLOADING = "Unloading"
+
+
+class PodState(StrEnum):
+    """What may be done with a pod. Only a SERVING pod takes new models; LEAKING ones only lose theirs."""
+
+    STARTING = "Starting"
+    SERVING = "Serving"
+    LEAKING = "Leaking"
+    TERMINATING = "Terminating"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measured quantity in base units: mean, standard deviation, number of samples, time of the last."""
+
+    mean: float
+    deviation: float
+    samples: int
+    at_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A latency objective: `percentile` of answers within `latency_seconds`, or cold within + `cold_start_seconds`."""
+
+    latency_seconds: float | None = None
+    percentile: float = 99.0
+    cold_start_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A declared model, named as in the repository. `memory_bytes` is the size to plan with; None: undeclared."""
+
+    name: str
+    memory_bytes: int | None
+    memory_is_measured: bool = False
+    objective: Objective = field(default_factory=Objective)
+    priority: int = 0
+    min_copies: int = 0
+    max_copies: int | None = None
+    revision: str = ""
+    stateful: bool = False
+    sequence_idle_seconds: float = 60.0
+    load_seconds: Measured | None = None
+    execution_seconds: Measured | None = None
+    retry_at_seconds: float | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One model on one pod. `last_used_seconds` is None where no use was seen."""
+
+    model: str
+    pod: str
+    state: PlacementState
+    memory_bytes: int
+    since_seconds: float
+    revision: str = ""
+    last_used_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod as a cache. `capacity_bytes` is its budget less what the empty server takes."""
+
+    name: str
+    state: PodState
+    capacity_bytes: int
+    quarantined_bytes: int = 0
+    unmanaged_bytes: int = 0
+    since_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The held cold requests of one model: how many, the arrival of the oldest, the earliest deadline."""
+
+    model: str
+    count: int
+    oldest_seconds: float
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Requests per second of one model and when that was true."""
+
+    per_second: float
+    at_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The pool's own settings that a plan obeys."""
+
+    default_model_bytes: int
+    high_watermark: float = 0.95
+    low_watermark: float = 0.85
+    loads_at_once: int = 2
+    protection_seconds: float = 30.0
+    min_pods: int = 1
+    max_pods: int = 1
+    fixed_pods: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One pool at one moment; mappings are keyed by model or pod name and never mutated."""
+
+    settings: Settings
+    models: Mapping[str, Model]
+    pods: Mapping[str, Pod]
+    placements: tuple[Placement, ...] = ()
+    waiting: Mapping[str, Waiting] = field(default_factory=dict)
+    rates: Mapping[str, Rate] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""A pool's gateway: the activator and the configuration of Envoy beside it."""

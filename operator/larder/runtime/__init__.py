@@ -1,0 +1,1 @@
+"""The operator's loops: gather, plan, apply, and the telemetry of them."""
