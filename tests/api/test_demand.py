@@ -1,0 +1,27 @@
+"""The demand stream's messages survive the wire, and nothing else does."""
+
+import pytest
+
+from larder.api import demand
+from larder.api.residency import Residency, Resident
+from larder.errors import InvalidInputError
+
+MESSAGES = [
+    demand.Waiting({"resnet": demand.WaitingModel(3, 0.25, 59.5)}),
+    demand.Waiting(),
+    demand.Seen({"uid-1": (2, 17)}),
+    demand.Counts(1.0, {"resnet": demand.ModelCount(40, None), "bert": demand.ModelCount(0, 2)}),
+    demand.Hint("uid-1", Residency("containerd://1", 2, 18, {"resnet": Resident("r2", 10, 1.0)})),
+    demand.Failure("resnet", "no such file", 4.0),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_is_read_as_it_was_written(message: demand.Message) -> None:
+    assert demand.decode_message(demand.encode_message(message)) == message
+
+
+@pytest.mark.parametrize("text", ["", "3", "{}", '{"type":"Load"}', '{"type":"Seen","pods":{"u":[1]}}'])
+def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="demand stream message"):
+        demand.decode_message(text)
