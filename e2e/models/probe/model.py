@@ -1,0 +1,58 @@
+"""The tests' model: adds one, and says who answered. What else it does is in its configuration's parameters.
+
+| parameter | effect |
+| --- | --- |
+| load_seconds | `initialize` takes that long |
+| execute_seconds | every request takes that long |
+| memory_mib | allocated and touched by `initialize` |
+| grow_mib | allocated and touched by every request whose INPUT0 is negative |
+| fail_load | `initialize` raises this sentence |
+| fail_on | a request whose first INPUT0 is this number raises |
+"""
+
+import json
+import socket
+import time
+import uuid
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+MIB = 1024 * 1024
+
+
+def parameters(args):
+    """Return the configuration's parameters as strings by name."""
+    given = json.loads(args["model_config"]).get("parameters", {})
+    return {name: value["string_value"] for name, value in given.items()}
+
+
+class TritonPythonModel:
+    """INPUT0 [n] int32 -> OUTPUT0 = INPUT0 + 1, MODEL its own name, LOAD of this load only, POD its pod's name."""
+
+    def initialize(self, args):
+        """Take the time and the memory asked for, or fail as asked."""
+        given = parameters(args)
+        self.execute_seconds = float(given.get("execute_seconds", "0"))
+        self.grow_mib = int(given.get("grow_mib", "0"))
+        self.fail_on = given.get("fail_on")
+        self.says = {"MODEL": args["model_name"], "LOAD": uuid.uuid4().hex, "POD": socket.gethostname()}
+        time.sleep(float(given.get("load_seconds", "0")))
+        self.memory = [np.ones(int(given.get("memory_mib", "0")) * MIB, dtype=np.uint8)]
+        if "fail_load" in given:
+            raise RuntimeError(given["fail_load"])
+
+    def execute(self, requests):
+        """Answer each request by itself."""
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        """Add one, after the time and with the memory asked for."""
+        numbers = pb_utils.get_input_tensor_by_name(request, "INPUT0").as_numpy()
+        if self.fail_on is not None and numbers.size and int(numbers.flat[0]) == int(self.fail_on):
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"asked to fail on {self.fail_on}"))
+        if self.grow_mib and numbers.size and int(numbers.flat[0]) < 0:
+            self.memory.append(np.ones(self.grow_mib * MIB, dtype=np.uint8))
+        time.sleep(self.execute_seconds)
+        said = [pb_utils.Tensor(name, np.array([text.encode()], dtype=np.object_)) for name, text in self.says.items()]
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", (numbers + 1).astype(np.int32)), *said])
