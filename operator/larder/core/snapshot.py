@@ -133,3 +133,5 @@ class Snapshot:
     placements: tuple[Placement, ...] = ()
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     rates: Mapping[str, Rate] = field(default_factory=dict)
+    asked_pods: int | None = None
+    """The number of pods that the Deployment asks for now; None: not known, then no Scale is planned."""

@@ -1,0 +1,40 @@
+"""What a model is worth: the waiting that keeping it resident spares, from rate or recency, load time and priority."""
+
+from larder.core.snapshot import Model, Placement, Snapshot
+
+ASSUMED_LOAD_SECONDS = 1.0
+"""For models whose load was never measured: equal for all, so that rate and recency decide."""
+RATE_AGE_SECONDS = 60.0
+"""A rate older than this no longer counts; recency does."""
+SHORTEST_GAP_SECONDS = 0.001
+
+Worth = tuple[int, float]
+"""Priority first, then seconds of waiting spared per second of residence."""
+
+
+def load_seconds(model: Model | None) -> float:
+    """The mean time of one load of the model."""
+    if model is None or model.load_seconds is None:
+        return ASSUMED_LOAD_SECONDS
+    return model.load_seconds.mean
+
+
+def request_rate(snapshot: Snapshot, name: str, last_used_seconds: float | None, now_seconds: float) -> float:
+    """Requests per second: the larger of the fresh measured rate and one over the time since the last use."""
+    rate = snapshot.rates.get(name)
+    measured = rate.per_second if rate is not None and now_seconds - rate.at_seconds <= RATE_AGE_SECONDS else 0.0
+    if last_used_seconds is None:
+        return measured
+    return max(measured, 1.0 / max(now_seconds - last_used_seconds, SHORTEST_GAP_SECONDS))
+
+
+def resident_worth(snapshot: Snapshot, placement: Placement, copies: int, now_seconds: float) -> Worth:
+    """What one of `copies` equal copies is worth. A copy that was never used counts from its load on."""
+    model = snapshot.models.get(placement.model)
+    if model is None or model.deleted:
+        return (-(2**31), 0.0)
+    used_seconds = placement.last_used_seconds
+    if used_seconds is None:
+        used_seconds = placement.since_seconds
+    rate = request_rate(snapshot, placement.model, used_seconds, now_seconds)
+    return (model.priority, rate * load_seconds(model) / copies)
