@@ -1,0 +1,84 @@
+"""What the operator process is told by its Deployment, read once from the environment.
+
+| variable | meaning |
+| --- | --- |
+| LARDER_TRITON_IMAGE, LARDER_ENVOY_IMAGE, LARDER_IMAGE | images of Triton pods, of Envoy, and of Larder's activator |
+| LARDER_IMAGE_PULL_POLICY | of all three; default IfNotPresent |
+| LARDER_TRITON_USER | numeric user of Triton pods, default 1000 as in the official image; `image`: the image's own |
+| LARDER_NAMESPACE | the operator's own namespace, where its Lease is (required) |
+| POD_NAME | who holds the Lease; default: the host's name |
+| LARDER_WATCH_NAMESPACES | comma-separated; empty: all |
+| LARDER_METRICS_PORT, LARDER_PROBE_PORT | default 9101 and 8080 |
+"""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from larder.errors import InvalidInputError
+
+LEASE_NAME: Final = "larder-operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What pods are made of when their pool does not say. `triton_user` None: the image's own user."""
+
+    triton_image: str
+    envoy_image: str
+    larder_image: str
+    pull_policy: str = "IfNotPresent"
+    triton_user: int | None = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The operator process. `namespaces` empty: all of them."""
+
+    platform: Platform
+    namespace: str
+    identity: str
+    namespaces: tuple[str, ...] = ()
+    metrics_port: int = 9101
+    probe_port: int = 8080
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Parse the environment. Raises InvalidInputError naming the variable, its value and what is allowed."""
+    platform = Platform(
+        triton_image=_text(environment, "LARDER_TRITON_IMAGE"),
+        envoy_image=_text(environment, "LARDER_ENVOY_IMAGE"),
+        larder_image=_text(environment, "LARDER_IMAGE"),
+        pull_policy=environment.get("LARDER_IMAGE_PULL_POLICY") or "IfNotPresent",
+        triton_user=_user(environment),
+    )
+    listed = environment.get("LARDER_WATCH_NAMESPACES", "").split(",")
+    return Settings(
+        platform=platform,
+        namespace=_text(environment, "LARDER_NAMESPACE"),
+        identity=environment.get("POD_NAME") or socket.gethostname(),
+        namespaces=tuple(name.strip() for name in listed if name.strip()),
+        metrics_port=_number(environment, "LARDER_METRICS_PORT", 9101),
+        probe_port=_number(environment, "LARDER_PROBE_PORT", 8080),
+    )
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value:
+        raise InvalidInputError(name, value, "it must be set")
+    return value
+
+
+def _user(environment: Mapping[str, str]) -> int | None:
+    if environment.get("LARDER_TRITON_USER") == "image":
+        return None
+    return _number(environment, "LARDER_TRITON_USER", 1000)
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, "")
+    if text and not text.isdecimal():
+        raise InvalidInputError(name, text, "it must be a whole number")
+    return int(text) if text else default
