@@ -16,7 +16,7 @@ from larder.core.snapshot import (
 )
 
 NOW = 1000.0
-MB = 1_000_000
+MB = 2**20
 
 
 def model(name: str, megabytes: int | None = 10, **changes: object) -> Model:

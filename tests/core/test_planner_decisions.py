@@ -22,7 +22,7 @@ def test_a_cold_request_loads_its_model_into_free_memory() -> None:
     decided = decide(snapshot([model("a")], [pod("p")], held=[waiting("a", since=NOW - 0.5)]))
     assert loads(decided) == [("a", "p", Reason.COLD_REQUEST)]
     assert "1 waiting, the oldest for 0.500 s" in decided.actions[0].message
-    assert "10000000 of 20000000 free bytes" in decided.actions[0].message
+    assert "10Mi of 20Mi free" in decided.actions[0].message
 
 
 def test_nothing_is_loaded_for_a_model_that_is_loading_or_ready() -> None:
@@ -65,7 +65,7 @@ def test_no_more_is_evicted_while_enough_is_on_its_way_out() -> None:
         there = [placed("x", "p", state=state), placed("y", "p")]
         decided = decide(snapshot([model("a"), model("x"), model("y")], [pod("p")], there, [waiting("a")]))
         assert decided.actions == ()
-        assert "10000000 bytes that are leaving" in decided.unplaced[0].message
+        assert "10Mi that are leaving" in decided.unplaced[0].message
 
 
 def test_bytes_that_leave_are_promised_to_one_model_only() -> None:
@@ -127,8 +127,8 @@ def test_a_model_over_a_pods_budget_is_never_loaded_and_both_numbers_are_said() 
     decided = decide(snapshot([model("a", 30)], [pod("p", 20)], held=[waiting("a")]))
     assert decided.actions == ()
     assert decided.unplaced[0].never
-    assert "30000000" in decided.unplaced[0].message
-    assert "20000000" in decided.unplaced[0].message
+    assert "30Mi" in decided.unplaced[0].message
+    assert "20Mi" in decided.unplaced[0].message
 
 
 def test_quarantined_and_unmanaged_bytes_count() -> None:

@@ -19,7 +19,6 @@ MAX_BYTES: Final = 2**50
 
 _QUANTITY: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?", re.ASCII)
 _DURATION: Final = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}", re.ASCII)
-_BINARY_SUFFIXES: Final = ("Pi", "Ti", "Gi", "Mi", "Ki")
 
 
 def parse_bytes(field: str, value: object, *, allow_zero: bool = False) -> int:
@@ -40,20 +39,6 @@ def parse_bytes(field: str, value: object, *, allow_zero: bool = False) -> int:
     return int(number.to_integral_value(rounding="ROUND_CEILING"))
 
 
-def format_bytes(amount: int) -> str:
-    """Return bytes as a quantity in the largest binary unit that is exact, else to a tenth of a unit, else plain.
-
-    Sizes under 1Mi stay exact; above, measured sizes are rounded so that they read well (`1.4Gi`).
-    """
-    for suffix in _BINARY_SUFFIXES:
-        unit = int(_number(f"1{suffix}"))
-        if amount >= unit and amount % unit == 0:
-            return f"{amount // unit}{suffix}"
-        if amount >= unit >= 2**20:
-            return f"{amount / unit:.1f}".removesuffix(".0") + suffix
-    return str(amount)
-
-
 def parse_seconds(field: str, value: object) -> float:
     """Return a duration as seconds. Raises InvalidInputError naming `field` unless it parses and is positive."""
     if isinstance(value, str) and _DURATION.fullmatch(value):
@@ -64,7 +49,7 @@ def parse_seconds(field: str, value: object) -> float:
 
 
 def _number(text: str) -> Decimal:
-    return Decimal(parse_quantity(text))  # type: ignore[no-untyped-call]
+    return Decimal(parse_quantity(text))
 
 
 def format_seconds(seconds: float) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 from larder.api.conditions import MAX_MESSAGE_LENGTH, Condition, to_manifest
 from larder.api.names import triton_name
-from larder.api.quantities import format_bytes, format_seconds, format_time
+from larder.api.quantities import format_seconds, format_time
 from larder.api.resources import SLO
 from larder.core.snapshot import PlacementState
+from larder.core.units import format_bytes
 
 MAX_PODS_NAMED = 3
 """How many pods the printer column names before it counts the rest."""

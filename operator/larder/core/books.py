@@ -103,7 +103,7 @@ def open_books(snapshot: Snapshot) -> Books:
         for name, pod in sorted(snapshot.pods.items())
     }
     copies: dict[str, list[Placement]] = {}
-    for placement in snapshot.placements:
+    for placement in sorted(snapshot.placements, key=lambda p: (p.model, p.pod)):
         pod = pods.get(placement.pod)
         if pod is None:
             continue

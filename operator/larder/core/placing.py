@@ -6,6 +6,7 @@ from larder.core.books import Books, PodBooks
 from larder.core.eviction import cheapest_victims
 from larder.core.plan import Action, Drain, Load, Reason, Unplaced
 from larder.core.snapshot import Model, Placement, PodState
+from larder.core.units import format_bytes
 
 
 @dataclass(slots=True)
@@ -21,7 +22,7 @@ class Draft:
         """Decide a load into free memory."""
         size, free = self.books.size_bytes(model), pod.free_bytes
         self.books.start_load(model, pod, self.now_seconds)
-        message = f"{why}; {model.name} takes {size} of {free} free bytes on {pod.pod.name}"
+        message = f"{why}; {model.name} takes {format_bytes(size)} of {format_bytes(free)} free on {pod.pod.name}"
         self.actions.append(Load(model.name, pod.pod.name, size, reason, message, model.revision))
 
     def drain(self, placement: Placement, reason: Reason, message: str, for_model: str | None = None) -> None:
@@ -41,7 +42,11 @@ def fits_nowhere(draft: Draft, model: Model) -> bool:
     size = draft.books.size_bytes(model)
     if largest is None or size <= largest:
         return False
-    draft.refuse(model.name, f"{model.name} needs {size} bytes; a pod has at most {largest} bytes for models", True)
+    draft.refuse(
+        model.name,
+        f"{model.name} needs {format_bytes(size)}; a pod has at most {format_bytes(largest)} for models",
+        True,
+    )
     return True
 
 
@@ -83,9 +88,9 @@ def place(draft: Draft, model: Model, reason: Reason, why: str) -> None:
 
 def _await_memory(draft: Draft, model: Model, pod: PodBooks) -> None:
     size = draft.books.size_bytes(model)
-    awaited = "a load slot" if pod.free_bytes >= size else f"{pod.leaving_bytes} bytes that are leaving"
+    awaited = "a load slot" if pod.free_bytes >= size else f"{format_bytes(pod.leaving_bytes)} that are leaving"
     draft.books.reserve(pod, size)
-    draft.refuse(model.name, f"{model.name} ({size} bytes) waits on {pod.pod.name} for {awaited}")
+    draft.refuse(model.name, f"{model.name} ({format_bytes(size)}) waits on {pod.pod.name} for {awaited}")
 
 
 def _evict_for(draft: Draft, model: Model, takers: list[PodBooks], why: str) -> None:
@@ -96,15 +101,14 @@ def _evict_for(draft: Draft, model: Model, takers: list[PodBooks], why: str) -> 
         if found is not None:
             offers.append((found[0], pod.loading, pod.pod.name, found[1]))
     if not offers:
-        most = max(p.soon_bytes for p in takers)
-        text = (
-            f"{model.name} needs {size} bytes; at most {most} are free or leaving and what is resident may not go yet"
-        )
+        most, need = format_bytes(max(p.soon_bytes for p in takers)), format_bytes(size)
+        text = f"{model.name} needs {need}; at most {most} are free or leaving and what is resident may not go yet"
         draft.refuse(model.name, text)
         return
     _, _, pod_name, victims = min(offers, key=lambda offer: offer[:3])
     pod = draft.books.pods[pod_name]
+    need, free = format_bytes(size), format_bytes(max(0, pod.soon_bytes))
     for victim in victims:
-        message = f"{why}; {model.name} needs {size} bytes, {max(0, pod.soon_bytes)} free or leaving on {pod_name}"
+        message = f"{why}; {model.name} needs {need}, {free} free or leaving on {pod_name}"
         draft.drain(victim, Reason.MEMORY_PRESSURE, message, model.name)
     draft.books.reserve(pod, size)

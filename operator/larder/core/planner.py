@@ -13,6 +13,7 @@ from larder.core.eviction import candidates, is_in_sequence
 from larder.core.placing import Draft, fits_nowhere, must_pause, place, place_in_free_memory
 from larder.core.plan import Plan, Reason, Scale
 from larder.core.snapshot import Model, PlacementState, PodState, Snapshot
+from larder.core.units import format_bytes
 from larder.core.worth import RATE_AGE_SECONDS
 
 
@@ -42,7 +43,7 @@ def _retire_deleted(draft: Draft) -> None:
             continue
         for placement in [c for c in copies if c.state is PlacementState.READY]:
             draft.drain(
-                placement, Reason.DELETED, f"{name} is no longer declared; frees {placement.memory_bytes} bytes"
+                placement, Reason.DELETED, f"{name} is no longer declared; frees {format_bytes(placement.memory_bytes)}"
             )
 
 
@@ -56,8 +57,8 @@ def _trim_overfull_pods(draft: Draft) -> None:
         for _, placement in candidates(draft.books, pod, None, draft.now_seconds):
             if pod.soon_bytes >= floor_bytes:
                 break
-            used = pod.pod.capacity_bytes - pod.free_bytes
-            text = f"{pod.pod.name} holds {used} of {pod.pod.capacity_bytes} bytes; {placement.model} is worth least"
+            used, capacity = format_bytes(pod.pod.capacity_bytes - pod.free_bytes), format_bytes(pod.pod.capacity_bytes)
+            text = f"{pod.pod.name} holds {used} of {capacity}; {placement.model} is worth least"
             draft.drain(placement, Reason.MEMORY_PRESSURE, text)
 
 
@@ -96,7 +97,7 @@ def _replace_copy(draft: Draft, model: Model, pod_name: str) -> None:
     room_for_more = model.max_copies is None or len(copies) < model.max_copies
     if len(new) < wanted and room_for_more and place_in_free_memory(draft, model, Reason.REVISION, change):
         return
-    draft.drain(old, Reason.REVISION, f"{change}; the copy on {pod_name} frees {old.memory_bytes} bytes")
+    draft.drain(old, Reason.REVISION, f"{change}; the copy on {pod_name} frees {format_bytes(old.memory_bytes)}")
 
 
 def _serve_waiting(draft: Draft) -> None:

@@ -4,6 +4,7 @@ from larder.core.books import Books, PodBooks, open_books
 from larder.core.eviction import is_in_sequence
 from larder.core.plan import Action, Drain, Load, Reason, Scale, Unload
 from larder.core.snapshot import Model, Placement, PlacementState, PodState, Snapshot
+from larder.core.units import format_bytes
 
 
 def still_holds(action: Action, snapshot: Snapshot, now_seconds: float) -> str | None:
@@ -46,7 +47,7 @@ def _has_room(action: Load, model: Model, books: Books, pod: PodBooks) -> str | 
         return f"no load slot is free on {action.pod}: {pod.loading} loads run"
     need_bytes = max(action.memory_bytes, books.size_bytes(model))
     if need_bytes > pod.free_bytes:
-        return f"{action.model} needs {need_bytes} bytes; {action.pod} has {pod.free_bytes} free"
+        return f"{action.model} needs {format_bytes(need_bytes)}; {action.pod} has {format_bytes(pod.free_bytes)} free"
     return None
 
 
