@@ -1,0 +1,41 @@
+{{/*
+What the operator may do in a namespace with pools, and nothing more. A gateway's Role (pods and models: get, list,
+watch) is made of permissions that the operator has itself, so that it needs neither `escalate` nor `bind`.
+Secrets: it makes and reads those named <pool>-keys. A rule can't tell them apart, neither by label nor, for creation,
+by name, so it may not list or watch Secrets at all, nor delete them; watchNamespaces keeps it to some namespaces.
+*/}}
+{{- define "larder.rules" -}}
+- apiGroups: [larder.dev]
+  resources: [modelpools, models]
+  verbs: [get, list, watch]
+- apiGroups: [larder.dev]
+  resources: [modelpools/status, models/status]
+  verbs: [get, patch, update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
