@@ -1,5 +1,5 @@
 # Thin: each target calls one program that can be read and tested.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help venv check test unit cluster-up cluster-down demo demo-down
@@ -9,7 +9,9 @@ help: ## list the targets
 
 venv: .venv/.ready ## make .venv with the larder command in it
 
+# Debian's python3.11 comes without the part of venv that brings pip.
 .venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3.11-venv; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
@@ -22,3 +24,12 @@ cluster-up: venv ## a real Kubernetes on this machine (root, Debian 12)
 
 cluster-down: venv ## remove every trace of it
 	$(BIN)/python -m e2e.cluster down
+
+demo: venv ## three models served from memory for two, on a real cluster (this machine's, or yours with KUBECONFIG)
+	$(BIN)/python -m e2e.demo up
+
+demo-down: venv ## remove what the demo made
+	$(BIN)/python -m e2e.demo down
+
+test: venv ## everything, each suite within its share of the time (CONTRIBUTING.md)
+	$(BIN)/python -m e2e.suites

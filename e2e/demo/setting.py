@@ -1,0 +1,95 @@
+"""The demo's stage: the cluster, Larder's chart, the namespace with the pool; and how it is all removed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from e2e import chart, target
+from e2e.demo import manifests
+from e2e.demo.questions import WEIGHTS
+from e2e.demo.timeline import Timeline
+from e2e.kube import Kube
+from e2e.target import Target
+
+POOL_SECONDS: Final = 180.0
+GONE_SECONDS: Final = 90.0
+
+
+def bring_up(timeline: Timeline) -> Target:
+    """Return the cluster of KUBECONFIG, or this machine's own, brought up where it is not."""
+    timeline.chapter("A cluster")
+    used = target.use()
+    timeline.say("cluster", used.what)
+    return used
+
+
+def install(used: Target, timeline: Timeline) -> None:
+    """Install the chart and wait for the operator."""
+    timeline.chapter("Larder", f"helm upgrade --install {chart.RELEASE} helm/larder --namespace {chart.NAMESPACE}")
+    with timeline.waiting("the operator is ready") as wait:
+        chart.install(used.tools)
+        chart.wait_ready(used.kube, wait.progress)
+
+
+def apply(used: Target, timeline: Timeline) -> None:
+    """Apply the pool and its models afresh, and wait until the pool is ready."""
+    timeline.chapter("A pool with memory for two, and three models", "Weights come from packages in the Triton image:")
+    for model, weights in WEIGHTS.items():
+        timeline.say("model", f"{model:<10}{weights}")
+    used.kube.apply(manifests.namespace(used.was_started))
+    kube = used.kube.within(manifests.NAMESPACE)
+    _forget(kube, timeline)
+    for manifest in (manifests.repository(), *manifests.pool_and_models()):
+        kube.apply(manifest)
+    with timeline.waiting("the pool is ready") as wait:
+        kube.until(
+            "ModelPool", manifests.POOL, lambda pool: is_ready(pool, wait.progress), POOL_SECONDS, "the pool is ready"
+        )
+
+
+def remove(timeline: Timeline, *, crds: bool, keep_cluster: bool) -> None:
+    """Remove what the demo made, and the cluster if the demo brought it up."""
+    used = target.existing()
+    if used is None:
+        timeline.say("down", "there is no cluster up; nothing to remove")
+        return
+    namespace = used.kube.get("Namespace", manifests.NAMESPACE)
+    annotations = (namespace or {"metadata": {}})["metadata"].get("annotations") or {}
+    if manifests.STARTED_CLUSTER in annotations and not keep_cluster:
+        timeline.say("down", "the demo brought this cluster up, so it goes as a whole")
+        target.take_down()
+        return
+    _remove_from(used, timeline, crds=crds)
+
+
+def _remove_from(used: Target, timeline: Timeline, *, crds: bool) -> None:
+    kube = used.kube
+    with timeline.waiting(f"namespace {manifests.NAMESPACE} is gone"):
+        kube.delete("Namespace", manifests.NAMESPACE)
+        kube.until("Namespace", manifests.NAMESPACE, lambda item: item is None, GONE_SECONDS, "the namespace is gone")
+    with timeline.waiting(f"release {chart.RELEASE} is gone"):
+        chart.uninstall(used.tools)
+        kube.delete("Namespace", chart.NAMESPACE)
+        kube.until("Namespace", chart.NAMESPACE, lambda item: item is None, GONE_SECONDS, "the namespace is gone")
+    for name in chart.CRDS if crds else ():
+        kube.delete("CustomResourceDefinition", name)
+    timeline.say("down", "the cluster stays up" + ("" if crds else ", with the custom resource definitions (--crds)"))
+
+
+def _forget(kube: Kube, timeline: Timeline) -> None:
+    """Remove an earlier demo's pool, so that the story begins with nothing loaded."""
+    if kube.get("ModelPool", manifests.POOL) is None:
+        return
+    with timeline.waiting("the last demo's pool is gone"):
+        for model in kube.all("Model"):
+            kube.delete("Model", model["metadata"]["name"])
+        kube.delete("ModelPool", manifests.POOL)
+        kube.until_all("Pod", lambda pods: not pods, GONE_SECONDS, "the last demo's pods are gone")
+
+
+def is_ready(pool: Mapping[str, Any] | None, progress: Callable[[str], None] = lambda _: None) -> bool:
+    """Return whether the pool answers requests, and pass on what it lacks."""
+    conditions = ((pool or {}).get("status") or {}).get("conditions", [])
+    by_type = {condition["type"]: condition for condition in conditions}
+    ready = by_type.get("Ready", {"status": "Unknown", "reason": "NotYetKnown", "message": ""})
+    progress(f"{ready['reason']} {ready['message']}".strip())
+    return bool(ready["status"] == "True")
