@@ -1,0 +1,161 @@
+"""A kept copy of all objects of one kind: a paged list, then a watch, for as long as it runs."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Final, Generic, Protocol, TypeVar
+
+from larder.adapters.kube.resources import Resource
+from larder.api.resources import Manifest
+from larder.errors import KubernetesError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Key = tuple[str, str]
+"""Namespace and name."""
+
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 10.0
+
+
+class Source(Protocol):
+    """Where objects are listed and watched."""
+
+    async def list(
+        self, resource: Resource, namespace: str | None, selectors: Mapping[str, str]
+    ) -> tuple[list[Manifest], str]:
+        """Return all objects and the version to watch from."""
+
+    def watch(
+        self, resource: Resource, namespace: str | None, selectors: Mapping[str, str], version: str
+    ) -> AbstractAsyncContextManager["AsyncEvents"]:
+        """Yield events after a version."""
+
+
+class AsyncEvents(Protocol):
+    """What a watch yields."""
+
+    def __aiter__(self) -> "AsyncEvents":
+        """Itself."""
+
+    async def __anext__(self) -> Manifest:
+        """The next event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which objects: of one namespace (None: all), with these labels."""
+
+    resource: Resource
+    namespace: str | None = None
+    labels: str = ""
+
+    @property
+    def selectors(self) -> dict[str, str]:
+        """As query parameters."""
+        return {"labelSelector": self.labels} if self.labels else {}
+
+
+@dataclass(slots=True)
+class Informer(Generic[T]):
+    """`items` is what the API server holds, a moment late; `changed` is called for every difference.
+
+    `parse` must not raise. `jitter` returns a number in [0, 1) that spreads the retries of many processes.
+    """
+
+    source: Source
+    scope: Scope
+    parse: Callable[[Manifest], T]
+    changed: Callable[[Key, T | None], None]
+    jitter: Callable[[], float]
+    items: dict[Key, T] = field(default_factory=dict)
+    synced: asyncio.Event = field(default_factory=asyncio.Event)
+    _version: str | None = None
+    _failures: int = 0
+
+    async def run(self) -> None:
+        """List and watch until cancelled. While the API server is away, what was last known stays."""
+        while True:
+            try:
+                if self._version is None:
+                    await self._relist()
+                await self._follow()
+                self._failures = 0
+            except KubernetesError as error:
+                await self._recover(error)
+            except UnavailableError as error:
+                await self._pause(error)
+
+    async def _recover(self, error: KubernetesError) -> None:
+        if error.status == 410:
+            log.info("%s: the watch is too old; listing again", self.scope.resource.plural)
+        self._version = None
+        await self._pause(error)
+
+    async def _pause(self, error: Exception) -> None:
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
+        self._failures += 1
+        log.log(logging.WARNING if self._failures > 2 else logging.INFO, "%s: %s", self.scope.resource.plural, error)
+        await asyncio.sleep(pause * (0.5 + self.jitter() / 2))
+
+    async def _relist(self) -> None:
+        scope = self.scope
+        listed, version = await self.source.list(scope.resource, scope.namespace, scope.selectors)
+        present = {_key(manifest): manifest for manifest in listed}
+        for key in [key for key in self.items if key not in present]:
+            self._remove(key)
+        for key, manifest in present.items():
+            self._put(key, manifest)
+        self._version = version
+        self.synced.set()
+
+    async def _follow(self) -> None:
+        scope = self.scope
+        assert self._version is not None
+        async with self.source.watch(scope.resource, scope.namespace, scope.selectors, self._version) as events:
+            async for event in events:
+                self._failures = 0
+                self._take(event)
+
+    def _take(self, event: Manifest) -> None:
+        manifest = event["object"]
+        if event["type"] == "DELETED":
+            self._remove(_key(manifest))
+        elif event["type"] in ("ADDED", "MODIFIED"):
+            self._put(_key(manifest), manifest)
+        self._version = manifest["metadata"]["resourceVersion"]
+
+    def _put(self, key: Key, manifest: Manifest) -> None:
+        item = self.parse(manifest)
+        if self.items.get(key) != item:
+            self.items[key] = item
+            self.changed(key, item)
+
+    def _remove(self, key: Key) -> None:
+        if self.items.pop(key, None) is not None:
+            self.changed(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Copies(Generic[T]):
+    """Several informers of one kind, a namespace each, read as one."""
+
+    informers: tuple[Informer[T], ...]
+
+    def items(self) -> Iterator[tuple[Key, T]]:
+        """All objects by key."""
+        for informer in self.informers:
+            yield from informer.items.items()
+
+    @property
+    def synced(self) -> bool:
+        """Whether every list is complete."""
+        return all(informer.synced.is_set() for informer in self.informers)
+
+
+def _key(manifest: Manifest) -> Key:
+    meta = manifest["metadata"]
+    return (meta["namespace"], meta["name"])
