@@ -29,8 +29,8 @@ def parse_model(manifest: Manifest) -> Model:
     """Return a Model. Raises InvalidInputError; a stateful model without a maximum has one copy at most."""
     top = _Section("", _mapping("object", manifest))
     meta, spec = _meta(top), top.required_section("spec")
-    copies, stateful = spec.section("copies"), spec.flag("stateful", False)
-    most = copies.optional_integer("max", 1)
+    stateful = spec.flag("stateful", False)
+    least, most = _copies(spec.section("copies"), stateful)
     return Model(
         meta=meta,
         pool=spec.required_text("pool"),
@@ -38,8 +38,8 @@ def parse_model(manifest: Manifest) -> Model:
         memory_bytes=spec.optional_bytes("memory"),
         slo=_slo(spec.section("slo")),
         priority=spec.integer("priority", 0, -1000),
-        min_copies=copies.integer("min", 0, 0),
-        max_copies=1 if stateful and most is None else most,
+        min_copies=least,
+        max_copies=most,
         revision=spec.text("revision") or "",
         stateful=stateful,
         sequence_idle_seconds=float(spec.integer("sequenceIdleSeconds", 60, 0)),
@@ -192,6 +192,16 @@ def _slo(slo: _Section) -> SLO:
     return SLO(slo.optional_seconds("latency"), float(percentile), slo.optional_seconds("coldStart"))
 
 
+def _copies(copies: _Section, stateful: bool) -> tuple[int, int | None]:
+    least, most = copies.integer("min", 0, 0), copies.optional_integer("max", 1)
+    if stateful and most not in (None, 1):
+        raise InvalidInputError(copies.at("max"), most, "it must be 1, because spec.stateful is true")
+    most = 1 if stateful else most
+    if most is not None and least > most:
+        raise InvalidInputError(copies.at("min"), least, f"it must be at most {most}")
+    return least, most
+
+
 def _repository(repository: _Section) -> Repository:
     uri, volume = repository.text("uri"), repository.mapping("volume")
     if (uri is None) == (volume is None):
@@ -215,7 +225,7 @@ def _memory(memory: _Section) -> Memory:
 
 
 def _pods(pods: _Section) -> Pods:
-    least, most = pods.integer("min", 1, 0), pods.integer("max", 1, 1)
+    least, most = pods.integer("min", 1, 1), pods.integer("max", 1, 1)
     if least > most:
         raise InvalidInputError(pods.at("min"), least, f"it must be at most {pods.at('max')} ({most})")
     return Pods(least, most, pods.optional_integer("fixed", 0), pods.integer("surge", 1, 0))
