@@ -3,9 +3,13 @@
 import click
 
 from larder import __version__
+from larder.cli.gateway import gateway
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="larder")
 def main() -> None:
     """Larder: model-level caching and autoscaling for Triton on Kubernetes."""
+
+
+main.add_command(gateway)

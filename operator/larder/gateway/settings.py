@@ -82,8 +82,18 @@ class Settings:
 
     @property
     def grpc_socket(self) -> Path:
-        """Where the activator takes gRPC requests from Envoy, and serves its endpoint discovery."""
+        """Where the activator takes gRPC requests from Envoy."""
         return self.run_dir / "grpc.sock"
+
+    @property
+    def discovery_socket(self) -> Path:
+        """Where the activator tells Envoy its endpoints."""
+        return self.run_dir / "discovery.sock"
+
+    @property
+    def certificate_file(self) -> Path:
+        """Where Envoy is told which certificate to serve."""
+        return self.run_dir / "certificate.yaml"
 
     @property
     def admin_socket(self) -> Path:

@@ -1,0 +1,326 @@
+"""Envoy's static configuration: a pure function from settings to the bootstrap, as plain data.
+
+A request's model is put into the dynamic metadata `envoy.lb.model` (Lua). A composite cluster sends the first
+attempt to the pods whose endpoint metadata lists the model, or, when there is none, to the activator; the one retry
+always goes to the activator, so that a stale route or a dead pod ends there and not at the client. The activator
+marks its own answers with `x-envoy-ratelimited`, which Envoy never retries. Endpoints come from the activator over
+one aggregated delta stream; when it is gone Envoy keeps the last ones.
+
+Time limits: no limit on a whole request; a stream on which nothing moves for `STREAM_IDLE` ends, which bounds the
+longest inference; a body must arrive within `REQUEST_TIMEOUT`; an idle connection ends after `CONNECTION_IDLE`.
+"""
+
+from importlib import resources
+from typing import Any, Final
+
+from larder.gateway.settings import Settings
+
+Config = dict[str, Any]
+
+HTTP_CLUSTER: Final = "triton_http"
+GRPC_CLUSTER: Final = "triton_grpc"
+REQUESTS_METRIC: Final = "larder_gateway_requests"
+"""Counter of answers that came from Triton pods without the activator, by model and status."""
+
+STREAM_IDLE: Final = "3600s"
+REQUEST_TIMEOUT: Final = "300s"
+CONNECTION_IDLE: Final = "3600s"
+CONNECT_TIMEOUT: Final = "1s"
+UNBOUNDED: Final = 1_000_000
+"""Connections, requests and retries at once. The defaults fail most of a burst of retries; memory is the bound."""
+SLACK_BYTES: Final = 64 * 1024
+WINDOW_BYTES: Final = 64 * 1024 * 1024
+
+_TYPE: Final = "type.googleapis.com/"
+_NO_ACTIVATOR: Final = "the model is on no pod and the gateway's activator, which waits for it, is not running"
+
+
+def bootstrap(settings: Settings) -> Config:
+    """Return Envoy's bootstrap for one gateway pod."""
+    return {
+        "node": {"id": settings.node, "cluster": settings.pool},
+        "admin": {"address": _pipe(settings.admin_socket)},
+        "dynamic_resources": {"ads_config": _ads()},
+        "static_resources": {
+            "listeners": [_listener(settings, "http"), _listener(settings, "grpc")],
+            "clusters": [*_clusters(settings, "http"), *_clusters(settings, "grpc"), _discovery(settings)],
+        },
+    }
+
+
+def certificate(settings: Settings) -> Config:
+    """Return the discovery response through which Envoy reads, and reads again when it changes, the certificate."""
+    directory = settings.tls_dir
+    return {
+        "resources": [
+            {
+                "@type": _TYPE + "envoy.extensions.transport_sockets.tls.v3.Secret",
+                "name": "server",
+                "tls_certificate": {
+                    "certificate_chain": {"filename": f"{directory}/tls.crt"},
+                    "private_key": {"filename": f"{directory}/tls.key"},
+                    "watched_directory": {"path": str(directory)},
+                },
+            }
+        ]
+    }
+
+
+def _ads() -> Config:
+    pause = {"base_interval": "0.1s", "max_interval": "1s"}
+    service = {"envoy_grpc": {"cluster_name": "discovery", "retry_policy": {"retry_back_off": pause}}}
+    return {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [service]}
+
+
+def _pipe(path: object) -> Config:
+    return {"pipe": {"path": str(path)}}
+
+
+def _socket(address: str, port: int) -> Config:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _listener(settings: Settings, protocol: str) -> Config:
+    port = settings.ports.http if protocol == "http" else settings.ports.grpc
+    chain: Config = {"filters": [_typed("envoy.filters.network.http_connection_manager", _manager(settings, protocol))]}
+    if settings.tls_dir is not None:
+        chain["transport_socket"] = _tls(settings, ["h2", "http/1.1"] if protocol == "http" else ["h2"])
+    return {
+        "name": protocol,
+        "address": _socket(settings.bind_address, port),
+        "per_connection_buffer_limit_bytes": settings.body_limit_bytes + SLACK_BYTES,
+        "tcp_backlog_size": 4096,
+        "filter_chains": [chain],
+    }
+
+
+def _tls(settings: Settings, protocols: list[str]) -> Config:
+    source = {"path_config_source": {"path": str(settings.certificate_file)}, "resource_api_version": "V3"}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": _TYPE + "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": protocols,
+                "tls_certificate_sds_secret_configs": [{"name": "server", "sds_config": source}],
+            },
+        },
+    }
+
+
+def _manager(settings: Settings, protocol: str) -> Config:
+    manager_type = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    return {
+        "@type": _TYPE + manager_type,
+        "stat_prefix": protocol,
+        "codec_type": "AUTO",
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "use_remote_address": True,
+        "skip_xff_append": True,
+        "normalize_path": False,
+        "stream_idle_timeout": STREAM_IDLE,
+        "request_timeout": REQUEST_TIMEOUT,
+        "request_headers_timeout": "30s",
+        "common_http_protocol_options": {"idle_timeout": CONNECTION_IDLE, "max_headers_count": 200},
+        "http2_protocol_options": _windows(1000) | {"connection_keepalive": {"interval": "60s", "timeout": "20s"}},
+        "route_config": _routes(protocol),
+        "http_filters": [_lua(settings, protocol), _router()],
+        "access_log": [_counter()],
+        "local_reply_config": _local_replies(settings, protocol),
+    }
+
+
+def _windows(streams: int) -> Config:
+    """No pings to Triton: gRPC servers end a connection, and what runs on it, that pings more than every 5 minutes."""
+    return {
+        "max_concurrent_streams": streams,
+        "initial_stream_window_size": WINDOW_BYTES,
+        "initial_connection_window_size": 4 * WINDOW_BYTES,
+    }
+
+
+def _routes(protocol: str) -> Config:
+    retry: Config = {
+        "num_retries": 1,
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.005s"},
+    }
+    if protocol == "http":
+        retry |= {
+            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+            "retriable_status_codes": [404],
+        }
+    else:
+        retry |= {
+            "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
+            "retriable_headers": [{"name": "grpc-status", "string_match": {"exact": "5"}}],
+        }
+    route = {"cluster": f"pool_{protocol}", "timeout": "0s", "retry_policy": retry}
+    return {
+        "virtual_hosts": [
+            {
+                "name": "pool",
+                "domains": ["*"],
+                "routes": [{"match": {"prefix": "/"}, "route": route}],
+                "response_headers_to_remove": ["x-envoy-ratelimited", "x-envoy-upstream-service-time"],
+            }
+        ]
+    }
+
+
+def _lua(settings: Settings, protocol: str) -> Config:
+    code = resources.files("larder.gateway").joinpath("lua", f"{protocol}.lua").read_text()
+    source = {"inline_string": f"local BODY_LIMIT = {settings.body_limit_bytes}\n{code}"}
+    return _typed(
+        "envoy.filters.http.lua",
+        {"@type": _TYPE + "envoy.extensions.filters.http.lua.v3.Lua", "default_source_code": source},
+    )
+
+
+def _router() -> Config:
+    router = {
+        "@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router",
+        "suppress_envoy_headers": True,
+    }
+    return _typed("envoy.filters.http.router", router)
+
+
+def _counter() -> Config:
+    """Counts by model what Triton pods answered: those names are declared, what the activator answered may not be."""
+    tags = [
+        {"name": "model", "value_format": "%DYNAMIC_METADATA(envoy.lb:model)%"},
+        {"name": "code", "value_format": "%RESPONSE_CODE%"},
+    ]
+    counter = {"stat": {"name": REQUESTS_METRIC, "tags": tags}, "value_fixed": 1}
+    config = {
+        "@type": _TYPE + "envoy.extensions.access_loggers.stats.v3.Config",
+        "stats_scope": {"prefix": "models"},
+        "counters": [counter],
+    }
+    by_a_pod = {
+        "name": "envoy.access_loggers.extension_filters.cel",
+        "typed_config": {
+            "@type": _TYPE + "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            "expression": "has(xds.upstream_host_metadata)",
+        },
+    }
+    return {"name": "envoy.access_loggers.stats", "filter": {"extension_filter": by_a_pod}, "typed_config": config}
+
+
+def _local_replies(settings: Settings, protocol: str) -> Config:
+    too_large = (
+        f"the request body is over this pool's limit of {settings.body_limit_bytes} bytes (spec.gateway.bodyLimit)"
+    )
+    status_is = {
+        code: {
+            "status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": code, "runtime_key": "none"}}}
+        }
+        for code in (413, 503)
+    }
+    sentences = {413: too_large, 503: _NO_ACTIVATOR}
+    mappers: list[Config] = [
+        {"filter": status_is[code], "body_format_override": _sentence(protocol, text)}
+        for code, text in sentences.items()
+    ]
+    if protocol == "grpc":
+        mappers[0]["headers_to_add"] = [
+            {"header": {"key": "grpc-status", "value": "8"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ]
+    return {"mappers": mappers, "body_format": _sentence(protocol, "%LOCAL_REPLY_BODY%")}
+
+
+def _sentence(protocol: str, text: str) -> Config:
+    if protocol == "http":
+        return {"json_format": {"error": text}}
+    return {"text_format_source": {"inline_string": text}}
+
+
+def _clusters(settings: Settings, protocol: str) -> list[Config]:
+    upstream = {"http": {"http_protocol_options": {}}, "grpc": {"http2_protocol_options": _windows(UNBOUNDED)}}[
+        protocol
+    ]
+    options_type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    shared: Config = {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "per_connection_buffer_limit_bytes": settings.body_limit_bytes + SLACK_BYTES,
+        "circuit_breakers": _breakers(),
+        "typed_extension_protocol_options": {
+            options_type: {"@type": _TYPE + options_type, "explicit_http_config": upstream}
+        },
+    }
+    activator_socket = settings.http_socket if protocol == "http" else settings.grpc_socket
+    return [_pool(protocol), {**shared, **_triton(protocol)}, {**shared, **_activator(protocol, activator_socket)}]
+
+
+def _pool(protocol: str) -> Config:
+    members = [{"name": f"triton_{protocol}"}, {"name": f"activator_{protocol}"}]
+    composite = {
+        "@type": _TYPE + "envoy.extensions.clusters.composite.v3.ClusterConfig",
+        "clusters": members,
+    }
+    return {
+        "name": f"pool_{protocol}",
+        "connect_timeout": CONNECT_TIMEOUT,
+        "lb_policy": "CLUSTER_PROVIDED",
+        "circuit_breakers": _breakers(),
+        "cluster_type": _typed("envoy.clusters.composite", composite),
+    }
+
+
+def _triton(protocol: str) -> Config:
+    return {
+        "name": f"triton_{protocol}",
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}},
+        "lb_policy": "LEAST_REQUEST",
+        "lb_subset_config": {
+            "fallback_policy": "NO_FALLBACK",
+            "subset_selectors": [{"keys": ["model"], "fallback_policy": "NO_FALLBACK"}],
+            "list_as_any": True,
+        },
+        # By default Envoy gathers changes of metadata for a second; a placement has to show at once.
+        "common_lb_config": {"update_merge_window": "0s"},
+        "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 5}},
+    }
+
+
+def _activator(protocol: str, path: object) -> Config:
+    endpoint = {"endpoint": {"address": _pipe(path)}}
+    return {
+        "name": f"activator_{protocol}",
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": f"activator_{protocol}",
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+
+
+def _discovery(settings: Settings) -> Config:
+    """A socket of its own: what clients send reaches the activator's gRPC side, and must not reach discovery."""
+    options_type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {"@type": _TYPE + options_type, "explicit_http_config": {"http2_protocol_options": {}}}
+    return {
+        "name": "discovery",
+        "type": "STATIC",
+        "connect_timeout": CONNECT_TIMEOUT,
+        "typed_extension_protocol_options": {options_type: options},
+        "load_assignment": {
+            "cluster_name": "discovery",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _pipe(settings.discovery_socket)}}]}],
+        },
+    }
+
+
+def _breakers() -> Config:
+    threshold = {
+        "max_connections": UNBOUNDED,
+        "max_pending_requests": UNBOUNDED,
+        "max_requests": UNBOUNDED,
+        "max_retries": UNBOUNDED,
+    }
+    return {"thresholds": [threshold]}
+
+
+def _typed(name: str, config: Config) -> Config:
+    return {"name": name, "typed_config": config}

@@ -1,0 +1,150 @@
+"""gRPC to Triton pods: one attempt of a raw message at one copy, and what its failure means."""
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+from grpc import aio
+from tritonclient.grpc import service_pb2
+
+from larder.api import names
+from larder.errors import UnavailableError
+from larder.gateway.dispatch import Answered, Broken, Stale
+from larder.gateway.protocol import GRPC_SERVICE
+from larder.gateway.routes import Endpoint
+
+ASK_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 1.0
+Metadata = Sequence[tuple[str, str | bytes]]
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_NOT_SENT: Final = re.compile(r"failed to connect|connections to all backends failing|DNS resolution failed", re.I)
+_LOST: Final = re.compile(
+    r"socket closed|connection reset|broken pipe|recvmsg|sendmsg|goaway|rst_stream|stream removed|connection closed|"
+    r"endpoint closing|transport closed|connection timed out|keepalive",
+    re.I,
+)
+_STALE_CODES: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A unary call as it is sent on. `method` is the bare name, `message` as it came."""
+
+    method: str
+    message: bytes
+    metadata: Metadata
+    stateful: bool = False
+    answer_until_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Triton's answer: a message, or an error status with `details`."""
+
+    message: bytes | None
+    code: grpc.StatusCode
+    details: str
+    initial_metadata: Metadata
+    trailing_metadata: Metadata
+
+
+class GrpcUpstream:
+    """One channel to each pod's gRPC port."""
+
+    def __init__(self, now_seconds: Callable[[], float]) -> None:
+        self._now_seconds = now_seconds
+        self._channels: dict[str, aio.Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.keep(())
+        await asyncio.gather(*self._closing)
+
+    def keep(self, ips: Collection[str]) -> None:
+        """Close the channels to all other pods, when their calls have ended."""
+        for ip in self._channels.keys() - set(ips):
+            task = asyncio.create_task(self._channels.pop(ip).close(grace=None if not ips else 600))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
+        """Send the message to one copy. NOT_FOUND or UNAVAILABLE of a model ready there is Triton's own answer."""
+        if request.stateful and not await self._connected(endpoint.ip):
+            return Broken(sent=False, message="no connection")
+        response = await self._send(endpoint.ip, request)
+        if response.code is grpc.StatusCode.UNAVAILABLE and _NOT_SENT.search(response.details):
+            return Broken(sent=False, message=response.details)
+        if response.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL) and _LOST.search(response.details):
+            return Broken(sent=True, message=response.details)
+        if response.code in _STALE_CODES and not await self._ready(endpoint.ip, model):
+            return Stale()
+        return Answered(response)
+
+    async def ask(self, ip: str, method: str, message: bytes) -> bytes:
+        """Ask a pod itself. Raises UnavailableError when it does not answer in time."""
+        until = self._now_seconds() + ASK_SECONDS
+        response = await self._send(ip, Request(method, message, (), answer_until_seconds=until))
+        if response.message is None:
+            raise UnavailableError(f"pod {ip} did not answer {method}: {response.details}")
+        return response.message
+
+    async def _ready(self, ip: str, model: str) -> bool:
+        try:
+            answer = await self.ask(ip, "ModelReady", service_pb2.ModelReadyRequest(name=model).SerializeToString())
+        except UnavailableError:
+            return False
+        return bool(service_pb2.ModelReadyResponse.FromString(answer).ready)
+
+    async def _connected(self, ip: str) -> bool:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._channel(ip).channel_ready()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _send(self, ip: str, request: Request) -> Response:
+        until = request.answer_until_seconds
+        timeout = None if until is None else max(0.001, until - self._now_seconds())
+        method = self._channel(ip).unary_unary(f"/{GRPC_SERVICE}/{request.method}", None, None)
+        call = method(request.message, timeout=timeout, metadata=aio.Metadata(*request.metadata))
+        try:
+            message = await call
+        except aio.AioRpcError as error:
+            return Response(
+                None,
+                error.code(),
+                error.details() or "",
+                _pairs(error.initial_metadata()),
+                _pairs(error.trailing_metadata()),
+            )
+        initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+        return Response(message, grpc.StatusCode.OK, "", _pairs(initial), _pairs(trailing))
+
+    def _channel(self, ip: str) -> aio.Channel:
+        if ip not in self._channels:
+            host = f"[{ip}]" if ":" in ip else ip
+            self._channels[ip] = aio.insecure_channel(f"{host}:{names.GRPC_PORT}", options=_OPTIONS)
+        return self._channels[ip]
+
+
+def _pairs(metadata: Iterable[Any] | None) -> Metadata:
+    return tuple((key, value) for key, value in metadata or ())

@@ -1,0 +1,132 @@
+"""HTTP to Triton pods: one attempt of a request at one copy, and what its failure means."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from larder.api import names
+from larder.errors import UnavailableError
+from larder.gateway.dispatch import Answered, Broken, Stale
+from larder.gateway.routes import Endpoint
+
+CONNECT_SECONDS: Final = 1.0
+ASK_SECONDS: Final = 5.0
+BUFFERED_BYTES: Final = 1024 * 1024
+"""Answers up to this are read whole within the attempt, so that a pod lost in between is still retried."""
+_STALE_STATUSES: Final = (404, 503)
+_NOT_FORWARDED: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host", "expect"}
+    | {"content-length"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it is sent on: `target` is path and query, percent-encoded as they came."""
+
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+    body: bytes
+    stateful: bool = False
+    answer_until_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer whose head is read. `body` is None where the rest is still to be streamed from `source`."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes | None
+    source: aiohttp.ClientResponse
+
+
+def forwarded(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Return the headers that go through a proxy."""
+    kept = [(name, value) for name, value in headers.items() if name.lower() not in _NOT_FORWARDED]
+    return CIMultiDict(item for item in kept if not item[0].lower().startswith(("x-envoy-", "x-forwarded-")))
+
+
+class HttpUpstream:
+    """Connections to the pods' HTTP ports. Stateful models get a fresh one each: a pooled one may be closing."""
+
+    def __init__(self, now_seconds: Callable[[], float]) -> None:
+        self._now_seconds = now_seconds
+        self._pooled = _session(force_close=False)
+        self._fresh = _session(force_close=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pooled.close()
+        await self._fresh.close()
+
+    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
+        """Send the request to one copy. A 404 or 503 of a model that is ready there is Triton's own answer."""
+        try:
+            response = await self._send(endpoint.ip, request)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return Broken(sent=False, message=str(error))
+        except (aiohttp.ClientError, ConnectionError) as error:
+            return Broken(sent=True, message=str(error) or type(error).__name__)
+        if response.status in _STALE_STATUSES and not await self._ready(endpoint.ip, model):
+            response.source.release()
+            return Stale()
+        return Answered(response)
+
+    async def ask(self, ip: str, method: str, target: str) -> tuple[int, bytes]:
+        """Ask a pod itself. Raises UnavailableError when it does not answer in time."""
+        timeout = aiohttp.ClientTimeout(total=ASK_SECONDS, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._pooled.request(method, _url(ip, target), timeout=timeout) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            raise UnavailableError(f"pod {ip} did not answer {target}: {error}") from error
+
+    async def _ready(self, ip: str, model: str) -> bool:
+        target = f"/v2/models/{quote(model, safe='')}/ready"
+        try:
+            return (await self.ask(ip, "GET", target))[0] == 200
+        except UnavailableError:
+            return False
+
+    async def _send(self, ip: str, request: Request) -> Response:
+        session = self._fresh if request.stateful else self._pooled
+        until = request.answer_until_seconds
+        total = None if until is None else max(0.001, until - self._now_seconds())
+        response = await session.request(
+            request.method,
+            _url(ip, request.target),
+            data=request.body or None,
+            headers=request.headers,
+            timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS),
+            allow_redirects=False,
+        )
+        small = response.content_length is not None and response.content_length <= BUFFERED_BYTES
+        body = await response.read() if small else None
+        return Response(response.status, forwarded(response.headers), body, response)
+
+
+def _session(*, force_close: bool) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=force_close, ttl_dns_cache=None),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        read_bufsize=BUFFERED_BYTES,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def _url(ip: str, target: str) -> URL:
+    host = f"[{ip}]" if ":" in ip else ip
+    return URL(f"http://{host}:{names.HTTP_PORT}{target}", encoded=True)

@@ -1,0 +1,94 @@
+"""The answers that are the gateway's own: an HTTP status, a gRPC code, a sentence, and perhaps a Retry-After."""
+
+from math import ceil
+from typing import Final
+
+import grpc
+
+from larder.errors import LarderError
+
+NOT_RETRIED_HEADER: Final = "x-envoy-ratelimited"
+"""On every answer of the activator: Envoy does not retry it, and takes it off."""
+RETRY_AFTER_SECONDS: Final = 5.0
+
+
+class RefusalError(LarderError):
+    """A request that is answered here and not by Triton."""
+
+    def __init__(
+        self, status: int, code: grpc.StatusCode, message: str, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self._retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers (HTTP) or trailing metadata (gRPC) of the answer."""
+        headers = {NOT_RETRIED_HEADER: "true"}
+        if self._retry_after_seconds is not None:
+            headers["retry-after"] = str(max(1, ceil(self._retry_after_seconds)))
+        return headers
+
+
+def unknown_model(model: str) -> RefusalError:
+    """No Model declares this name."""
+    message = f"Request for unknown model: '{model}' is not found: no Model of this pool declares it"
+    return RefusalError(404, grpc.StatusCode.NOT_FOUND, message)
+
+
+def unknown_call(what: str) -> RefusalError:
+    """Not a call of the V2 protocol."""
+    return RefusalError(404, grpc.StatusCode.UNIMPLEMENTED, f"{what} is not a call of the V2 inference protocol")
+
+
+def wrong_method(method: str, path: str, allowed: str) -> RefusalError:
+    """A known path with the wrong HTTP method."""
+    return RefusalError(405, grpc.StatusCode.UNIMPLEMENTED, f"{method} {path} is not allowed; use {allowed}")
+
+
+def forbidden(message: str) -> RefusalError:
+    """An administrative call."""
+    return RefusalError(403, grpc.StatusCode.PERMISSION_DENIED, message)
+
+
+def malformed(message: str) -> RefusalError:
+    """The request can't be read."""
+    return RefusalError(400, grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def too_large(limit_bytes: int) -> RefusalError:
+    """The body is over the pool's limit."""
+    message = f"the request body is over this pool's limit of {limit_bytes} bytes (spec.gateway.bodyLimit)"
+    return RefusalError(413, grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
+def no_room() -> RefusalError:
+    """The bound on held bytes is reached."""
+    message = "this gateway holds as many waiting requests as it may (spec.gateway.heldBytes)"
+    return RefusalError(503, grpc.StatusCode.RESOURCE_EXHAUSTED, message, RETRY_AFTER_SECONDS)
+
+
+def failed(model: str, reason: str, retry_after_seconds: float) -> RefusalError:
+    """The model can't be had now, and it is known why."""
+    message = f"model '{model}' is not available: {reason}"
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, retry_after_seconds)
+
+
+def expired(model: str, held_seconds: float) -> RefusalError:
+    """The model did not become ready in time."""
+    message = f"model '{model}' did not become ready within {held_seconds:.1f} s; it may be loading still"
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, RETRY_AFTER_SECONDS)
+
+
+def broken(model: str, reason: str) -> RefusalError:
+    """The connection broke after the request of a stateful model was sent, which must not be repeated."""
+    message = f"the pod that serves stateful model '{model}' was lost while it answered: {reason}"
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, RETRY_AFTER_SECONDS)
+
+
+def no_pod() -> RefusalError:
+    """No Triton pod can answer for the pool."""
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, "no Triton pod of this pool is running", RETRY_AFTER_SECONDS)

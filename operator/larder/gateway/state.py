@@ -1,0 +1,163 @@
+"""What one gateway knows now (pods, Models, hints, failures, what Envoy acknowledged) and who is told of a change.
+
+Lives on one event loop; every method but the waits returns at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from larder.api.demand import Failure, Waiting
+from larder.api.demand import Hint as HintMessage
+from larder.gateway import routes
+from larder.gateway.holding import Bytes, Failures, KnownFailure, Room, Ticket
+from larder.gateway.routes import Endpoint, Hint, Pod, Table, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A Model as the gateway needs it."""
+
+    served_name: str
+    stateful: bool = False
+
+
+class Pulse:
+    """Counts changes; whoever remembers a count can wait for the next one and misses none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._event = asyncio.Event()
+
+    def beat(self) -> None:
+        """Something changed."""
+        self.count += 1
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def after(self, count: int) -> int:
+        """Return the count once it is over `count`. Unbounded: the waiting task's owner cancels it."""
+        while self.count <= count:
+            await self._event.wait()
+        return self.count
+
+
+class State:
+    """The gateway's present. `routed`, `demand` and `seen` beat when the table, what waits, or Envoy's ACKs change."""
+
+    def __init__(self, held_bytes_limit: int) -> None:
+        self.table = Table()
+        self.pods: Mapping[str, Pod] | None = None
+        self.models: Mapping[str, Declared] | None = None
+        self.acknowledged: Mapping[str, Version] = {}
+        self.room = Room()
+        self.bytes = Bytes(held_bytes_limit)
+        self.draining = False
+        self.routed, self.demand, self.seen = Pulse(), Pulse(), Pulse()
+        self._hints: dict[str, Hint] = {}
+        self._failures = Failures()
+        self._bells: dict[str, asyncio.Event] = {}
+
+    @staticmethod
+    def now_seconds() -> float:
+        """The one monotonic clock of this gateway."""
+        return time.monotonic()
+
+    @property
+    def complete(self) -> bool:
+        """Whether both lists were read: only then is an unknown name unknown, and is the table whole."""
+        return self.pods is not None and self.models is not None
+
+    def put_pods(self, pods: Mapping[str, Pod]) -> None:
+        """Take over the pods of this pool, by uid."""
+        self.pods = pods
+        self._rebuild()
+
+    def put_models(self, models: Iterable[Declared]) -> None:
+        """Take over the declared Models. Of two with one served name, stateful is the careful one."""
+        found: dict[str, Declared] = {}
+        for model in models:
+            present = found.get(model.served_name)
+            found[model.served_name] = present if present is not None and present.stateful else model
+        self.models = found
+        self._rebuild()
+        self.ring(*self._bells)
+
+    def offer(self, message: HintMessage) -> None:
+        """Take a hint; it counts when it is newer than what is known of the container that runs."""
+        offered = Hint(message.residency, self.now_seconds())
+        self._hints[message.pod_uid] = routes.newest(self._hints.get(message.pod_uid), offered)
+        self._rebuild()
+
+    def drop_old_hints(self) -> None:
+        """Forget hints that their annotations did not follow."""
+        kept = routes.unexpired(self._hints, self.now_seconds())
+        if len(kept) != len(self._hints):
+            self._hints = kept
+            self._rebuild()
+
+    def fail(self, failure: Failure) -> None:
+        """Take why a model can't be had; who waits for it is answered."""
+        self._failures.put(failure, self.now_seconds())
+        self.ring(failure.model)
+
+    def failure(self, model: str) -> KnownFailure | None:
+        """Return why the model can't be had now, if that is known."""
+        return self._failures.of(model, self.now_seconds())
+
+    def acknowledge(self, versions: Mapping[str, Version]) -> None:
+        """Envoy routes by these versions from now on."""
+        if versions != self.acknowledged or not self.seen.count:
+            self.acknowledged = dict(versions)
+            self.seen.beat()
+
+    def copies(self, model: str) -> tuple[Endpoint, ...]:
+        """Return where the model may be asked now."""
+        return self.table.copies.get(model, ())
+
+    def stateful(self, model: str) -> bool:
+        """Whether a request of this model must not be repeated."""
+        declared = (self.models or {}).get(model)
+        return declared is not None and declared.stateful
+
+    def declared(self, model: str) -> bool | None:
+        """Whether a Model declares this name; None while the list is not read."""
+        return None if self.models is None else model in self.models
+
+    def declared_names(self) -> Collection[str]:
+        """Return the names that Models declare, as far as they are read."""
+        return (self.models or {}).keys()
+
+    def waiting(self) -> Waiting:
+        """Return all that waits here."""
+        return self.room.waiting(self.now_seconds())
+
+    def enter(self, ticket: Ticket) -> None:
+        """Count a request as waiting, and say so."""
+        self.room.enter(ticket)
+        self.demand.beat()
+
+    def leave(self, ticket: Ticket) -> None:
+        """Forget a waiting request, and say so."""
+        self.room.leave(ticket)
+        self.demand.beat()
+
+    def bell(self, model: str) -> asyncio.Event:
+        """Return an event that is set at the next change for this model. Take it before looking."""
+        return self._bells.setdefault(model, asyncio.Event())
+
+    def ring(self, *models: str) -> None:
+        """Wake who waits for these models."""
+        for model in models:
+            if event := self._bells.pop(model, None):
+                event.set()
+
+    def _rebuild(self) -> None:
+        before, self.table = self.table, routes.build((self.pods or {}).values(), self._hints)
+        for model in self.table.copies.keys() - before.copies.keys():
+            self._failures.forget(model)
+        if before != self.table:
+            self.routed.beat()
+        copies = self.table.copies
+        self.ring(*[model for model in self._bells if copies.get(model) != before.copies.get(model)])
