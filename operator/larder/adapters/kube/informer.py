@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
@@ -31,18 +31,8 @@ class Source(Protocol):
 
     def watch(
         self, resource: Resource, namespace: str | None, selectors: Mapping[str, str], version: str
-    ) -> AbstractAsyncContextManager["AsyncEvents"]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Manifest]]:
         """Yield events after a version."""
-
-
-class AsyncEvents(Protocol):
-    """What a watch yields."""
-
-    def __aiter__(self) -> "AsyncEvents":
-        """Itself."""
-
-    async def __anext__(self) -> Manifest:
-        """The next event."""
 
 
 @dataclass(frozen=True, slots=True)
