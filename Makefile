@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help venv check test unit cluster-up cluster-down demo demo-down
+.PHONY: help venv check render test unit cluster-up cluster-down demo demo-down
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -15,6 +15,16 @@ venv: .venv/.ready ## make .venv with the larder command in it
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
+
+check: venv ## style, types, layers, chart and custom resources in step
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy operator/larder e2e tools
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.render --check
+
+render: venv ## put the custom resources into the chart, and the chart into manifests/
+	$(BIN)/python -m tools.render
 
 unit: venv ## unit tests only, seconds
 	$(BIN)/pytest tests

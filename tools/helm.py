@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from e2e.cluster import binaries, settings
-from e2e.cluster.errors import ClusterError
+from e2e.cluster import binaries
+from e2e.cluster.settings import from_environment
 from larder.errors import LarderError
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -21,14 +21,11 @@ def find() -> Path:
     on_path = shutil.which("helm")
     if on_path is not None:
         return Path(on_path)
-    try:
-        embedded = settings.from_environment()
-        built = binaries.path(embedded, binaries.find_go(embedded), binaries.HELM)
-    except ClusterError as error:
-        raise HelmError(f"{_MISSING} ({error})") from error
-    if not built.exists():
+    built = (from_environment().cache / "bin").glob(f"{binaries.HELM}-*")
+    newest_first = sorted((path for path in built if path.is_file()), key=lambda path: -path.stat().st_mtime)
+    if not newest_first:
         raise HelmError(_MISSING)
-    return built
+    return newest_first[0]
 
 
 _MISSING: Final = (
