@@ -84,11 +84,12 @@ class Kube:
             )
         return _json(applied)
 
-    def create(self, manifest: Mapping[str, Any]) -> Manifest:
-        """Create. Raises KubernetesError when it is refused or there already."""
+    def create(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> Manifest:
+        """Create, or only ask whether it would be let in. Raises KubernetesError when refused or there already."""
         kind = self._kind(manifest["kind"], manifest["apiVersion"])
+        asked = {"dry_run": "All"} if dry_run else {}
         with _translated():
-            return _json(self._dynamic.create(kind, body=dict(manifest), namespace=self.namespace))
+            return _json(self._dynamic.create(kind, body=dict(manifest), namespace=self.namespace, **asked))
 
     def get(self, kind: str, name: str) -> Manifest | None:
         """Return the object, or None where there is none."""
