@@ -28,7 +28,7 @@ class Tools:
 
     kubectl: tuple[str, ...]
     helm: tuple[str, ...]
-    values: tuple[Path, ...]
+    values: str
 
 
 def run(command: Sequence[str], timeout_seconds: float, given: str | None = None) -> str:
@@ -46,9 +46,8 @@ def run(command: Sequence[str], timeout_seconds: float, given: str | None = None
 
 def install(tools: Tools, extra: Sequence[str] = ()) -> None:
     """Install the chart, or bring what is installed in step with it. Raises ToolFailedError."""
-    values = [argument for path in tools.values for argument in ("--values", str(path))]
     command = ["upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace"]
-    run([*tools.helm, *command, *values, *extra], HELM_SECONDS)
+    run([*tools.helm, *command, "--values", "-", *extra], HELM_SECONDS, tools.values)
 
 
 def uninstall(tools: Tools) -> None:

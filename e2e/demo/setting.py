@@ -18,7 +18,8 @@ def bring_up(timeline: Timeline) -> Target:
     """Return the cluster of KUBECONFIG, or this machine's own, brought up where it is not."""
     timeline.chapter("A cluster")
     used = target.use()
-    timeline.say("cluster", used.what)
+    how = "brought up for the demo" if used.was_started else "it was up"
+    timeline.say("cluster", f"{' '.join(used.tools.kubectl)} ({how})")
     return used
 
 
@@ -48,10 +49,10 @@ def apply(used: Target, timeline: Timeline) -> None:
 
 def remove(timeline: Timeline, *, crds: bool, keep_cluster: bool) -> None:
     """Remove what the demo made, and the cluster if the demo brought it up."""
-    used = target.existing()
-    if used is None:
+    if not target.is_up():
         timeline.say("down", "there is no cluster up; nothing to remove")
         return
+    used = target.use()
     namespace = used.kube.get("Namespace", manifests.NAMESPACE)
     annotations = (namespace or {"metadata": {}})["metadata"].get("annotations") or {}
     if manifests.STARTED_CLUSTER in annotations and not keep_cluster:

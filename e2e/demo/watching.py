@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from e2e.kube import Kube, WaitTimeoutError
-from larder.api.names import COMPONENT_LABEL, RESIDENCY_ANNOTATION, TRITON
-from larder.api.residency import decode
+from e2e.served import served
+from larder.api.names import COMPONENT_LABEL, TRITON
 from larder.errors import LarderError
 
 PAUSE_SECONDS: Final = 0.5
@@ -111,11 +111,3 @@ class Watching:
             name = f"{about['kind']}/{about['name']}"
             is_warning = event.get("type") == "Warning"
             self._tell(Said(name, event.get("reason", ""), event.get("message", ""), is_warning))
-
-
-def served(pod: Mapping[str, Any]) -> frozenset[str]:
-    """Return the models that the pod's annotation says it may be sent requests for."""
-    text = pod["metadata"].get("annotations", {}).get(RESIDENCY_ANNOTATION)
-    if text is None or "deletionTimestamp" in pod["metadata"]:
-        return frozenset()
-    return decode(text).routable

@@ -2,7 +2,7 @@ from e2e import models
 from e2e.demo import manifests, questions
 from e2e.demo.asking import Answer
 from e2e.demo.story import Record
-from e2e.demo.watching import served
+from e2e.served import served
 from larder.api.quantities import parse_bytes
 from larder.api.residency import Residency, Resident, encode
 

@@ -1,0 +1,117 @@
+"""Pods and containers that die: what was served there is served again, and nobody is sent where nothing answers."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from e2e import models
+from e2e.kube import Manifest
+from e2e.tests.stage import Pool, Reply, Stage, probes
+from e2e.tests.trickle import Trickle
+from e2e.tests.triton import triton
+
+BACK_SECONDS = 60.0
+PARALLEL = 64
+
+
+def restarts(pod: Manifest | None) -> int:
+    statuses = ((pod or {}).get("status") or {}).get("containerStatuses", [])
+    return sum(status["restartCount"] for status in statuses if status["name"] == "triton")
+
+
+def assert_right(replies: list[Reply], model: str) -> None:
+    wrong = [f"{reply.status} {reply.text}" for reply in replies if reply.status != 200]
+    assert wrong == []
+    assert [(reply.model, reply.number) for reply in replies] == [(model, n + 1) for n in range(len(replies))]
+
+
+def test_a_container_that_restarts_in_place_is_not_routed_to_until_it_serves(stage: Stage) -> None:
+    stage.pool(probes("alpha"))
+    stage.model("alpha")
+    (pod,) = stage.triton_pods()
+    name = pod["metadata"]["name"]
+    with stage.clients() as pool:
+        before = pool.ask("alpha").load
+        with Trickle(pool, "alpha") as trickle:
+            stage.kubectl("exec", name, "--container", "triton", "--", "sh", "-c", "kill 1")
+            stage.kube.until("Pod", name, lambda item: restarts(item) == 1, BACK_SECONDS, "the container restarted")
+            after = pool.ask("alpha")
+        assert after.status == 200, after.text
+        assert after.load != before
+        assert trickle.wrong == []
+        assert trickle.right > 5
+    assert [item["metadata"]["uid"] for item in stage.triton_pods()] == [pod["metadata"]["uid"]]
+
+
+def test_the_models_of_a_killed_pod_are_served_again(stage: Stage) -> None:
+    stage.pool(probes("alpha", "beta"))
+    for name in ("alpha", "beta"):
+        stage.model(name, copies={"min": 1})
+    (pod,) = stage.triton_pods()
+    with stage.clients() as pool:
+        before = {name: pool.ask(name).pod for name in ("alpha", "beta")}
+        stage.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+        after = {name: pool.ask(name) for name in ("alpha", "beta")}
+    assert [reply.status for reply in after.values()] == [200, 200]
+    assert not {reply.pod for reply in after.values()} & set(before.values())
+
+
+def test_the_models_of_one_of_two_killed_pods_come_back_elsewhere(stage: Stage) -> None:
+    stage.pool(probes("alpha", "beta"), pods={"min": 2, "max": 2})
+    for name in ("alpha", "beta"):
+        stage.model(name)
+    with stage.clients() as pool:
+        victim = pool.ask("alpha").pod
+        assert victim is not None
+        assert pool.ask("beta").status == 200
+        with Trickle(pool, "alpha", "beta") as trickle:
+            stage.kubectl("delete", "pod", victim, "--grace-period=0", "--force")
+            elsewhere = pool.ask("alpha")
+        assert elsewhere.status == 200, elsewhere.text
+        assert elsewhere.pod != victim
+        assert trickle.wrong == []
+
+
+def test_the_models_of_a_pod_that_ran_out_of_memory_are_served_again(stage: Stage) -> None:
+    # Where the kernel has cgroup v1 it ends only the model's own process, on v2 the container: both must heal.
+    stage.pool(models.probe("hungry", grow_mib=2000) | probes("alpha"))
+    for name in ("hungry", "alpha"):
+        stage.model(name)
+    with stage.clients() as pool:
+        before = pool.ask("hungry").load
+        assert pool.ask("alpha").status == 200
+        assert pool.ask("hungry", -1).status != 200
+        healed = until_right(pool, "hungry")
+        assert healed.load != before
+        assert pool.ask("alpha").model == "alpha"
+
+
+def until_right(pool: Pool, model: str) -> Reply:
+    """Ask until the answer is right: what the model's own process was busy with may fail, what comes later may not."""
+    deadline = time.monotonic() + BACK_SECONDS
+    while (reply := pool.ask(model)).status != 200:
+        assert time.monotonic() < deadline, reply.text
+        time.sleep(0.2)
+    return reply
+
+
+def test_requests_on_a_stale_route_are_all_answered_right(stage: Stage) -> None:
+    stage.pool(probes("alpha"))
+    stage.model("alpha")
+    with stage.clients() as pool, triton(stage) as server:
+        assert pool.ask("alpha").status == 200
+        server.unload("alpha")
+        assert_right(pool.ask_at_once("alpha", PARALLEL), "alpha")
+
+
+def test_requests_on_a_dead_pod_are_all_answered_right(stage: Stage) -> None:
+    stage.pool(probes("alpha"))
+    stage.model("alpha")
+    with stage.clients() as pool:
+        name = pool.ask("alpha").pod
+        assert name is not None
+        with ThreadPoolExecutor(1) as thread:
+            killed = thread.submit(stage.kubectl, "delete", "pod", name, "--grace-period=0", "--force")
+            replies = pool.ask_at_once("alpha", PARALLEL)
+            killed.result()
+        assert_right(replies, "alpha")
+        assert_right(pool.ask_at_once("alpha", PARALLEL), "alpha")

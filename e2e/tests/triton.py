@@ -1,0 +1,49 @@
+"""Triton itself, behind the gateway: its index and its admin calls, with the operator's key."""
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import tritonclient.grpc
+
+from e2e.forward import forward
+from e2e.tests.stage import POOL, Stage
+from larder.api.names import GRPC_PORT, TRITON_ADMIN_HEADER, TRITON_ADMIN_KEY, keys_name
+
+
+class Triton:
+    """One pod's Triton, as the operator sees it."""
+
+    def __init__(self, client: Any, key: str) -> None:
+        self._client = client
+        self._headers = {f"triton-grpc-protocol-{TRITON_ADMIN_HEADER}": key}
+
+    def ready(self) -> set[str]:
+        """Return the models that are loaded and ready."""
+        index = self._client.get_model_repository_index(headers=self._headers, as_json=True)
+        return {entry["name"] for entry in index.get("models", []) if entry.get("state") == "READY"}
+
+    def load(self, model: str) -> None:
+        """Load a model behind Larder's back."""
+        self._client.load_model(model, headers=self._headers)
+
+    def unload(self, model: str) -> None:
+        """Unload a model behind Larder's back."""
+        self._client.unload_model(model, headers=self._headers)
+
+
+@contextlib.contextmanager
+def triton(stage: Stage) -> Iterator[Triton]:
+    """Forward the one Triton pod of the stage's pool."""
+    (pod,) = stage.triton_pods()
+    secret = stage.kube.get("Secret", keys_name(POOL))
+    assert secret is not None
+    key = base64.b64decode(secret["data"][TRITON_ADMIN_KEY]).decode()
+    target = f"pod/{pod['metadata']['name']}"
+    with forward(stage.target.tools.kubectl, stage.namespace, target, (GRPC_PORT,)) as ports:
+        client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{ports[GRPC_PORT]}")
+        try:
+            yield Triton(client, key)
+        finally:
+            client.close()
