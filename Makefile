@@ -43,3 +43,6 @@ demo-down: venv ## remove what the demo made
 
 test: venv ## everything, each suite within its share of the time (CONTRIBUTING.md)
 	$(BIN)/python -m e2e.suites
+
+bench-coldstart: venv ## what a cold request costs over Triton's own load
+	$(BIN)/python -m benchmarks.coldstart

@@ -47,11 +47,11 @@ class Reply:
 
 
 class Pool:
-    """Clients of the stage's pool over HTTP, by forwarded ports of its Service."""
+    """Clients of the stage's pool: `ports` are where those of its Service are reached at `address`."""
 
-    def __init__(self, local_ports: Mapping[int, int]) -> None:
-        self.http = f"127.0.0.1:{local_ports[HTTP_PORT]}"
-        self.grpc = f"127.0.0.1:{local_ports[GRPC_PORT]}"
+    def __init__(self, ports: Mapping[int, int], address: str = "127.0.0.1") -> None:
+        self.http = f"{address}:{ports[HTTP_PORT]}"
+        self.grpc = f"{address}:{ports[GRPC_PORT]}"
         self._connections = urllib3.PoolManager(maxsize=64, retries=False)
 
     def ask(self, model: str, number: int = 1, timeout_seconds: float = REQUEST_SECONDS) -> Reply:
