@@ -12,10 +12,10 @@ import yaml
 from e2e import chart
 from e2e.kube import Kube, Manifest
 from e2e.target import Target
+from e2e.tests.stage import new_namespace
 from larder.api.names import API_VERSION
 from larder.errors import KubernetesError
 
-NAMESPACE: Final = "e2e-crd-validation"
 SMALLEST_POOL: Final[Manifest] = {
     "repository": {"volume": {"emptyDir": {}}},
     "memory": {"budget": "24Gi", "defaultModelMemory": "2Gi"},
@@ -136,9 +136,10 @@ WRONG_STATEFUL_MODELS: Final = [
 @pytest.fixture(scope="module")
 def api(target: Target) -> Iterator[Kube]:
     """A namespace in which Models may exist and no pool does."""
-    target.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    yield target.kube.within(NAMESPACE)
-    target.kube.delete("Namespace", NAMESPACE)
+    namespace = new_namespace("crd_validation")
+    target.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    yield target.kube.within(namespace)
+    target.kube.delete("Namespace", namespace)
 
 
 def resource(kind: str, name: str, spec: Manifest) -> Manifest:
@@ -195,7 +196,7 @@ def test_a_pool_that_could_not_name_a_service_is_refused(api: Kube, name: str) -
 
 def test_an_unknown_field_is_refused_by_kubectl(target: Target, api: Kube) -> None:
     wrong = resource("Model", "resnet50", {**SMALLEST_MODEL, "slow": {}})
-    command = [*target.tools.kubectl, "--namespace", NAMESPACE, "apply", "--dry-run=server", "-f", "-"]
+    command = [*target.tools.kubectl, "--namespace", str(api.namespace), "apply", "--dry-run=server", "-f", "-"]
     with pytest.raises(chart.ToolFailedError, match=r'unknown field "spec\.slow"'):
         chart.run(command, 30, json.dumps(wrong))
 
