@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from kubernetes import config
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, NotFoundError
 from urllib3.exceptions import HTTPError
@@ -54,7 +55,7 @@ def connect(kubeconfig: Path) -> "Kube":
     """Return the API server of a kubeconfig. Raises UnavailableError where it does not answer."""
     try:
         return Kube(DynamicClient(config.new_client_from_config(config_file=str(kubeconfig))))
-    except (HTTPError, ApiException) as error:
+    except (HTTPError, ApiException, ConfigException) as error:
         raise UnavailableError(f"the API server of {kubeconfig} does not answer: {error}") from error
 
 
