@@ -97,6 +97,8 @@ class Story:
 
     def _ask(self, question: Question) -> None:
         was_hot = question.model in self._watching.residents()
+        if not was_hot:
+            self._timeline.say("asked", f"{question.model:<10}which no pod holds", "bold blue")
         answer = self._asker.ask(question)
         (self.record.hot if was_hot else self.record.cold).append(answer)
         self._timeline.answered(answer, was_hot)
