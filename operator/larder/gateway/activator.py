@@ -165,7 +165,7 @@ async def _on_socket(runner: web.ServerRunner, path: Path) -> AsyncIterator[None
 @asynccontextmanager
 async def _on_port(runner: web.AppRunner, address: str, port: int) -> AsyncIterator[None]:
     async with _running(runner):
-        await web.TCPSite(runner, address, port, shutdown_timeout=END_SECONDS).start()
+        await web.TCPSite(runner, address, port).start()
         yield
 
 

@@ -18,6 +18,7 @@ from larder.gateway.state import Pulse, State
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 5.0
+END_SECONDS: Final = 1.0
 LARGEST_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 _QUEUED_COUNTS: Final = 10
 
@@ -35,7 +36,7 @@ class DemandServer:
         """Return the server."""
         app = web.Application()
         app.router.add_get(PATH, self._serve)
-        return web.AppRunner(app, access_log=None)
+        return web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
 
     def publish(self, counts: Counts) -> None:
         """Tell request counts to all operators; one that reads too slowly misses some."""

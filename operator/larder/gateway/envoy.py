@@ -153,7 +153,11 @@ def _routes(protocol: str) -> Config:
     else:
         retry |= {
             "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
-            "retriable_headers": [{"name": "grpc-status", "string_match": {"exact": "5"}}],
+            "retriable_headers": [
+                {"name": "grpc-status", "string_match": {"exact": "5"}},
+                # What a gRPC server says, as it ends, to the calls that it still has.
+                {"name": "grpc-message", "string_match": {"exact": "Cancelling all calls"}},
+            ],
         }
     route = {"cluster": f"pool_{protocol}", "timeout": "0s", "retry_policy": retry}
     return {
@@ -201,7 +205,7 @@ def _counter() -> Config:
         "name": "envoy.access_loggers.extension_filters.cel",
         "typed_config": {
             "@type": _TYPE + "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            "expression": "has(xds.upstream_host_metadata)",
+            "expression": "'envoy.lb' in xds.upstream_host_metadata.filter_metadata",
         },
     }
     return {"name": "envoy.access_loggers.stats", "filter": {"extension_filter": by_a_pod}, "typed_config": config}

@@ -48,7 +48,7 @@ class GrpcSide(_Handler):
         self._pool = pool
         self._upstream = upstream
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """Return the handler of a method: bytes in, bytes out."""
         service, _, method = handler_call_details.method.lstrip("/").partition("/")
         if service == protocol.GRPC_SERVICE and method == _STREAM:

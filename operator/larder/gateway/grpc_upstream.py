@@ -33,7 +33,7 @@ _OPTIONS: Final = (
 _NOT_SENT: Final = re.compile(r"failed to connect|connections to all backends failing|DNS resolution failed", re.I)
 _LOST: Final = re.compile(
     r"socket closed|connection reset|broken pipe|recvmsg|sendmsg|goaway|rst_stream|stream removed|connection closed|"
-    r"endpoint closing|transport closed|connection timed out|keepalive",
+    r"cancelling all calls|endpoint closing|transport closed|connection timed out|keepalive",
     re.I,
 )
 _STALE_CODES: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE)
@@ -94,9 +94,9 @@ class GrpcUpstream:
             return Broken(sent=False, message=response.details)
         if response.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL) and _LOST.search(response.details):
             return Broken(sent=True, message=response.details)
-        if response.code in _STALE_CODES and not await self._ready(endpoint.ip, model):
-            return Stale()
-        return Answered(response)
+        if response.code not in _STALE_CODES or await self._ready(endpoint.ip, model):
+            return Answered(response)
+        return Stale() if response.code is grpc.StatusCode.NOT_FOUND else Broken(sent=True, message=response.details)
 
     async def ask(self, ip: str, method: str, message: bytes) -> bytes:
         """Ask a pod itself. Raises UnavailableError when it does not answer in time."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
@@ -19,7 +20,7 @@ CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 5.0
 BUFFERED_BYTES: Final = 1024 * 1024
 """Answers up to this are read whole within the attempt, so that a pod lost in between is still retried."""
-_STALE_STATUSES: Final = (404, 503)
+_STALE_STATUSES: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 _NOT_FORWARDED: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host", "expect"}
     | {"content-length"}
@@ -79,10 +80,10 @@ class HttpUpstream:
             return Broken(sent=False, message=str(error))
         except (aiohttp.ClientError, ConnectionError) as error:
             return Broken(sent=True, message=str(error) or type(error).__name__)
-        if response.status in _STALE_STATUSES and not await self._ready(endpoint.ip, model):
-            response.source.release()
-            return Stale()
-        return Answered(response)
+        if response.status not in _STALE_STATUSES or await self._ready(endpoint.ip, model):
+            return Answered(response)
+        response.source.close()
+        return Stale() if response.status == HTTPStatus.NOT_FOUND else Broken(sent=True, message="503")
 
     async def ask(self, ip: str, method: str, target: str) -> tuple[int, bytes]:
         """Ask a pod itself. Raises UnavailableError when it does not answer in time."""

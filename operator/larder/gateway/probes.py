@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 
@@ -10,6 +11,9 @@ from larder.errors import UnavailableError
 from larder.gateway.envoy_admin import EnvoyAdmin, without_undeclared
 from larder.gateway.metrics import Metrics
 from larder.gateway.state import State
+
+END_SECONDS: Final = 2.0
+"""For requests that are being answered when all ends; Envoy's preStop is among them."""
 
 
 class Probes:
@@ -26,7 +30,7 @@ class Probes:
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/drained", self._wait_drained)
-        return web.AppRunner(app, access_log=None)
+        return web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
 
     def missing(self) -> str | None:
         """Return what readiness waits for, None when ready."""
@@ -64,7 +68,7 @@ class MetricsPage:
         """Return the server of /metrics."""
         app = web.Application()
         app.router.add_get("/metrics", self._show)
-        return web.AppRunner(app, access_log=None)
+        return web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
 
     async def _show(self, request: web.Request) -> web.Response:
         self._metrics.show_waiting(self._state.room.counts())

@@ -4,7 +4,7 @@ A pod's record counts only for the container that runs now; of annotation and hi
 wins. A hint that the annotation has not followed within a minute is dropped: the annotation is the truth.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Copies by model, models by pod address, and the (term, generation) of each pod's record in force."""
+    """Copies by model, what Envoy routes (models by pod address), and each pod's record in force as its version."""
 
     copies: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     models_by_ip: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -97,8 +97,11 @@ def in_force(pod: Pod, hint: Hint | None) -> Residency | None:
     return max(bound, key=lambda record: record.version, default=None)
 
 
-def build(pods: Iterable[Pod], hints: Mapping[str, Hint]) -> Table:
-    """Return the routing table. A terminating pod keeps its version and serves nothing."""
+def build(pods: Iterable[Pod], hints: Mapping[str, Hint], through_activator: Collection[str] = ()) -> Table:
+    """Return the routing table. A terminating pod keeps its version and serves nothing.
+
+    Models in `through_activator` have copies, but Envoy does not route to them by itself.
+    """
     copies: dict[str, list[Endpoint]] = {}
     models_by_ip: dict[str, tuple[str, ...]] = {}
     versions: dict[str, Version] = {}
@@ -109,7 +112,8 @@ def build(pods: Iterable[Pod], hints: Mapping[str, Hint]) -> Table:
         versions[pod.uid] = record.version
         if pod.terminating or not pod.ip or not record.routable:
             continue
-        models_by_ip[pod.ip] = tuple(sorted(record.routable))
+        if hot := record.routable.difference(through_activator):
+            models_by_ip[pod.ip] = tuple(sorted(hot))
         endpoint = Endpoint(pod.uid, pod.name, pod.ip, record.version)
         for model in record.routable:
             copies.setdefault(model, []).append(endpoint)

@@ -154,7 +154,8 @@ class State:
                 event.set()
 
     def _rebuild(self) -> None:
-        before, self.table = self.table, routes.build((self.pods or {}).values(), self._hints)
+        stateful = [name for name, declared in (self.models or {}).items() if declared.stateful]
+        before, self.table = self.table, routes.build((self.pods or {}).values(), self._hints, stateful)
         for model in self.table.copies.keys() - before.copies.keys():
             self._failures.forget(model)
         if before != self.table:
