@@ -1,0 +1,138 @@
+"""The bridge pods hang on, the routes to pods and Services, and the rules that keep them on this machine."""
+
+import json
+from pathlib import Path
+
+from e2e.cluster.command import run
+from e2e.cluster.errors import CommandFailedError
+from e2e.cluster.host import require_free_networks
+from e2e.cluster.settings import Settings
+from e2e.cluster.store import write
+
+TABLE = "larder"
+KUBE_PROXY_TABLES = (("ip", "kube-proxy"), ("ip6", "kube-proxy"))
+BRIDGE_FILTER_SETTINGS = {"net/bridge/bridge-nf-call-iptables": "1", "net/bridge/bridge-nf-call-ip6tables": "1"}
+# Written here, by the kubelet or by a CNI plugin; put back by `down`.
+CHANGED_KERNEL_SETTINGS = (
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    *BRIDGE_FILTER_SETTINGS,
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+_KERNEL = Path("/proc/sys")
+_SECONDS = 20.0
+
+
+def exists(settings: Settings) -> bool:
+    """Whether every bridge is there."""
+    return all(Path(f"/sys/class/net/{node.bridge}").exists() for node in settings.nodes)
+
+
+def ensure(settings: Settings) -> None:
+    """Make bridges, routes and rules; harmless where they are. ClusterError where another network is in the way."""
+    ours = {node.pod_network: node.bridge for node in settings.nodes}
+    require_free_networks(_routes(), {**ours, settings.service_network: settings.nodes[0].bridge})
+    _remember_kernel_settings(settings.state / "kernel-settings.json")
+    _set_kernel("net/ipv4/ip_forward", "1")
+    for name, value in BRIDGE_FILTER_SETTINGS.items():
+        _set_kernel(name, value)
+    for node in settings.nodes:
+        if not Path(f"/sys/class/net/{node.bridge}").exists():
+            run(["ip", "link", "add", node.bridge, "type", "bridge"], timeout_seconds=_SECONDS)
+        address = f"{node.address}/{node.pod_network.prefixlen}"
+        run(["ip", "address", "replace", address, "dev", node.bridge], timeout_seconds=_SECONDS)
+        run(["ip", "link", "set", node.bridge, "up"], timeout_seconds=_SECONDS)
+    services = ["ip", "route", "replace", str(settings.service_network), "dev", settings.nodes[0].bridge]
+    run(services, timeout_seconds=_SECONDS)
+    run(["nft", "-f", "-"], stdin=rules(settings), timeout_seconds=_SECONDS)
+
+
+def rules(settings: Settings) -> str:
+    """The packet filter: pods reach pods, Services and this machine, and nothing of theirs leaves it."""
+    bridges = ", ".join(f'"{node.bridge}"' for node in settings.nodes)
+    networks = ", ".join(
+        str(network) for network in (*(node.pod_network for node in settings.nodes), settings.service_network)
+    )
+    inside = f'{{ "lo", {bridges} }}'
+    return f"""\
+table inet {TABLE}
+delete table inet {TABLE}
+table inet {TABLE} {{
+  chain forward {{
+    type filter hook forward priority -10; policy accept;
+    iifname {{ {bridges} }} oifname != {inside} counter drop
+    ip daddr {{ {networks} }} oifname != {inside} counter drop
+  }}
+  chain output {{
+    type filter hook output priority -10; policy accept;
+    ip daddr {{ {networks} }} oifname != {inside} counter drop
+  }}
+}}
+"""
+
+
+def remove(settings: Settings) -> None:
+    """Remove bridges with their routes, our tables and kube-proxy's, and put kernel settings back."""
+    remove_pod_devices(settings)
+    for node in settings.nodes:
+        _forgiving(["ip", "link", "delete", node.bridge])
+    for family, table in (("inet", TABLE), *KUBE_PROXY_TABLES):
+        _forgiving(["nft", "delete", "table", family, table])
+    _restore_kernel_settings(settings.state / "kernel-settings.json")
+
+
+def remove_pod_devices(settings: Settings) -> None:
+    """Remove the pods' ends on the bridges; the other ends go with them."""
+    for node in settings.nodes:
+        for device in _ports(node.bridge):
+            _forgiving(["ip", "link", "delete", device])
+
+
+def _routes() -> tuple[tuple[str, str], ...]:
+    listing = json.loads(run(["ip", "-4", "-json", "route", "show"], timeout_seconds=_SECONDS) or "[]")
+    return tuple((route["dst"], route["dev"]) for route in listing if "dev" in route)
+
+
+def _ports(bridge: str) -> tuple[str, ...]:
+    folder = Path(f"/sys/class/net/{bridge}/brif")
+    return tuple(path.name for path in folder.iterdir()) if folder.exists() else ()
+
+
+def _forgiving(argv: list[str]) -> None:
+    """Run a removal whose object may be gone already."""
+    try:
+        run(argv, timeout_seconds=_SECONDS)
+    except CommandFailedError as error:
+        if not any(
+            sign in error.output for sign in ("Cannot find device", "No such file or directory", "No such device")
+        ):
+            raise
+
+
+def _remember_kernel_settings(file: Path) -> None:
+    """Only the first time: later values are ours."""
+    if file.exists():
+        return
+    present = {
+        name: (_KERNEL / name).read_text().strip() for name in CHANGED_KERNEL_SETTINGS if (_KERNEL / name).exists()
+    }
+    write(file, json.dumps(present, indent=1))
+
+
+def _restore_kernel_settings(file: Path) -> None:
+    if not file.exists():
+        return
+    for name, value in json.loads(file.read_text()).items():
+        _set_kernel(name, value)
+    file.unlink()
+
+
+def _set_kernel(name: str, value: str) -> None:
+    path = _KERNEL / name
+    if path.exists() and path.read_text().strip() != value:
+        path.write_text(value)
