@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from e2e import target
 from e2e.suites import caches, running, shares
 from e2e.suites.running import Outcome, Verdict
 
@@ -16,11 +17,17 @@ COLOURS = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.OVER: "red"}
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--warm/--from-nothing", "warm", default=None, help="Which shares apply; default: by what is cached.")
-def main(names: tuple[str, ...], warm: bool | None) -> None:
+@click.option("--keep", is_flag=True, help="Leave the cluster up even if the suites brought it up.")
+def main(names: tuple[str, ...], warm: bool | None, keep: bool) -> None:
     """Run the suites of CONTRIBUTING.md, each within its share of the time; exit 1 if any failed or was over."""
     is_warm = caches.are_warm() if warm is None else warm
     suites = chosen(shares.read(shares.CONTRIBUTING.read_text()), names)
-    outcomes = [run(suite, is_warm) for suite in suites]
+    was_up = target.is_up()
+    try:
+        outcomes = [run(suite, is_warm) for suite in suites]
+    finally:
+        if not was_up and not keep:
+            target.take_down()
     CONSOLE.print(summary(outcomes, is_warm))
     sys.exit(any(outcome.verdict is not Verdict.PASSED for outcome in outcomes))
 
