@@ -21,11 +21,10 @@ _TRACKED_CONTROLLER = "pids"
 
 
 def hierarchies() -> tuple[Path, ...]:
-    """The mounted hierarchies: one on v2, one a controller on v1."""
+    """The hierarchies that limit resources: one on v2, one a controller on v1."""
     if (V2_ROOT / "cgroup.controllers").exists():
         return (V2_ROOT,)
-    mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
-    return tuple(dict.fromkeys(Path(fields[1]) for fields in mounts if fields[2] == "cgroup"))
+    return _mounted(Path("/proc/mounts").read_text(), "cgroup")
 
 
 def prepare(group: str, roots: Iterable[Path]) -> None:
@@ -73,7 +72,9 @@ def kill(group: str, roots: tuple[Path, ...], part: str = "", timeout_seconds: f
 def remove(group: str, roots: Iterable[Path], timeout_seconds: float = 5.0) -> None:
     """Remove the group everywhere; nothing may run in it any more."""
     deadline = time.monotonic() + timeout_seconds
-    for root in roots:
+    # Beside v1 hierarchies there may be an empty v2 one, in which runc makes the same folders.
+    unified = _mounted(Path("/proc/mounts").read_text(), "cgroup2")
+    for root in dict.fromkeys((*roots, *unified)):
         for folder in reversed(list(_below(root / group))):
             while folder.exists():
                 try:
@@ -82,6 +83,11 @@ def remove(group: str, roots: Iterable[Path], timeout_seconds: float = 5.0) -> N
                     if time.monotonic() > deadline:
                         raise ClusterError(f"The control group {folder} cannot be removed: {error.strerror}") from error
                     time.sleep(0.02)
+
+
+def _mounted(table: str, kind: str) -> tuple[Path, ...]:
+    fields = (line.split() for line in table.splitlines())
+    return tuple(dict.fromkeys(Path(mount[1]) for mount in fields if mount[2] == kind))
 
 
 def _tracked(roots: Iterable[Path]) -> Path:

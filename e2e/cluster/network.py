@@ -30,7 +30,7 @@ _SECONDS = 20.0
 
 def exists(settings: Settings) -> bool:
     """Whether every bridge is there."""
-    return all(Path(f"/sys/class/net/{node.bridge}").exists() for node in settings.nodes)
+    return all(node.bridge in _devices() for node in settings.nodes)
 
 
 def ensure(settings: Settings) -> None:
@@ -42,7 +42,7 @@ def ensure(settings: Settings) -> None:
     for name, value in BRIDGE_FILTER_SETTINGS.items():
         _set_kernel(name, value)
     for node in settings.nodes:
-        if not Path(f"/sys/class/net/{node.bridge}").exists():
+        if node.bridge not in _devices():
             run(["ip", "link", "add", node.bridge, "type", "bridge"], timeout_seconds=_SECONDS)
         address = f"{node.address}/{node.pod_network.prefixlen}"
         run(["ip", "address", "replace", address, "dev", node.bridge], timeout_seconds=_SECONDS)
@@ -65,12 +65,12 @@ delete table inet {TABLE}
 table inet {TABLE} {{
   chain forward {{
     type filter hook forward priority -10; policy accept;
-    iifname {{ {bridges} }} oifname != {inside} counter drop
-    ip daddr {{ {networks} }} oifname != {inside} counter drop
+    iifname {{ {bridges} }} oifname != {inside} counter reject
+    ip daddr {{ {networks} }} oifname != {inside} counter reject
   }}
   chain output {{
     type filter hook output priority -10; policy accept;
-    ip daddr {{ {networks} }} oifname != {inside} counter drop
+    ip daddr {{ {networks} }} oifname != {inside} counter reject
   }}
 }}
 """
@@ -88,8 +88,9 @@ def remove(settings: Settings) -> None:
 
 def remove_pod_devices(settings: Settings) -> None:
     """Remove the pods' ends on the bridges; the other ends go with them."""
+    present = _devices()
     for node in settings.nodes:
-        for device in _ports(node.bridge):
+        for device in _devices("master", node.bridge) if node.bridge in present else ():
             _forgiving(["ip", "link", "delete", device])
 
 
@@ -98,9 +99,10 @@ def _routes() -> tuple[tuple[str, str], ...]:
     return tuple((route["dst"], route["dev"]) for route in listing if "dev" in route)
 
 
-def _ports(bridge: str) -> tuple[str, ...]:
-    folder = Path(f"/sys/class/net/{bridge}/brif")
-    return tuple(path.name for path in folder.iterdir()) if folder.exists() else ()
+def _devices(*selection: str) -> frozenset[str]:
+    """Names of network devices; asked of the kernel, as /sys may show another network namespace's."""
+    listing = run(["ip", "-json", "link", "show", *selection], timeout_seconds=_SECONDS)
+    return frozenset(device["ifname"] for device in json.loads(listing or "[]") if "ifname" in device)
 
 
 def _forgiving(argv: list[str]) -> None:
