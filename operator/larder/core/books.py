@@ -3,10 +3,24 @@ while a plan is being made. Nothing outside one call of the planner keeps one.
 """
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from larder.core.snapshot import Model, Placement, PlacementState, Pod, PodState, Snapshot
 
+_BY_MODEL_AND_POD = attrgetter("model", "pod")
+_READY = PlacementState.READY
 LEAVING = (PlacementState.DRAINING, PlacementState.UNLOADING)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An evictable placement: its model's priority, value per second, value per byte, and if min copies need it."""
+
+    priority: int
+    value: float
+    density: float
+    placement: Placement
+    needed: bool
 
 
 @dataclass(slots=True)
@@ -20,6 +34,8 @@ class PodBooks:
     loading_alone: bool = False
     ready: dict[str, Placement] = field(default_factory=dict)
     models: set[str] = field(default_factory=set)
+    shelf: list["Kept"] | None = None
+    """What may be evicted here, cheapest first; made on demand, forgotten when something leaves."""
 
     @property
     def soon_bytes(self) -> int:
@@ -45,11 +61,13 @@ class Books:
 
     def may_start_load(self, pod: PodBooks, model: Model) -> bool:
         """Whether the pod takes a load of this model now, memory aside."""
-        if pod.pod.state is not PodState.SERVING or model.name in pod.models or pod.loading_alone:
+        return self.has_slot(pod, self.loads_alone(model)) and model.name not in pod.models
+
+    def has_slot(self, pod: PodBooks, alone: bool = False, spare: int = 0) -> bool:
+        """Whether a load slot is free on a serving pod, `spare` more besides; `alone`: whether all of them are."""
+        if pod.pod.state is not PodState.SERVING or pod.loading_alone:
             return False
-        if self.loads_alone(model):
-            return pod.loading == 0
-        return pod.loading < self.snapshot.settings.loads_at_once
+        return pod.loading == 0 if alone else pod.loading + spare < self.snapshot.settings.loads_at_once
 
     def serving_copies(self, name: str) -> list[Placement]:
         """Copies that serve or soon will, on pods that stay."""
@@ -76,12 +94,14 @@ class Books:
         """Count a ready placement as leaving."""
         pod = self.pods[placement.pod]
         del pod.ready[placement.model]
+        pod.shelf = None
         pod.leaving_bytes += placement.memory_bytes
         self.copies[placement.model].remove(placement)
 
     def reserve(self, pod: PodBooks, size_bytes: int) -> None:
-        """Keep bytes that will be free for a model that will be loaded then."""
+        """Keep bytes that will be free, and a load slot, for a model that will be loaded then."""
         pod.free_bytes -= size_bytes
+        pod.loading += 1
 
 
 def _enter(pod: PodBooks, placement: Placement, alone: bool) -> None:
@@ -90,8 +110,6 @@ def _enter(pod: PodBooks, placement: Placement, alone: bool) -> None:
     if placement.state is PlacementState.LOADING:
         pod.loading += 1
         pod.loading_alone = pod.loading_alone or alone
-    elif placement.state is PlacementState.READY:
-        pod.ready[placement.model] = placement
     else:
         pod.leaving_bytes += placement.memory_bytes
 
@@ -103,11 +121,16 @@ def open_books(snapshot: Snapshot) -> Books:
         for name, pod in sorted(snapshot.pods.items())
     }
     copies: dict[str, list[Placement]] = {}
-    for placement in sorted(snapshot.placements, key=lambda p: (p.model, p.pod)):
-        pod = pods.get(placement.pod)
+    models = snapshot.models
+    for placement in sorted(snapshot.placements, key=_BY_MODEL_AND_POD):
+        pod, name = pods.get(placement.pod), placement.model
         if pod is None:
             continue
-        model = snapshot.models.get(placement.model)
-        copies.setdefault(placement.model, []).append(placement)
-        _enter(pod, placement, model is not None and model.memory_bytes is None)
+        copies.setdefault(name, []).append(placement)
+        if placement.state is _READY:
+            pod.free_bytes -= placement.memory_bytes
+            pod.models.add(name)
+            pod.ready[name] = placement
+        else:
+            _enter(pod, placement, name in models and models[name].memory_bytes is None)
     return Books(snapshot, pods, copies)

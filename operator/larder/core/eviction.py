@@ -1,8 +1,11 @@
 """Which placements may be evicted for a model, and the cheapest set of them on one pod."""
 
-from larder.core.books import Books, PodBooks
+from larder.core.books import Books, Kept, PodBooks
 from larder.core.snapshot import Model, Placement
 from larder.core.worth import Worth, resident_worth
+
+NOTHING: Worth = (-(2**31), 0.0)
+ANYTHING: Worth = (2**31, float("inf"))
 
 
 def is_protected(books: Books, placement: Placement, now_seconds: float) -> bool:
@@ -20,57 +23,62 @@ def is_in_sequence(model: Model | None, placement: Placement, now_seconds: float
     return now_seconds - used_seconds < model.sequence_idle_seconds
 
 
-def may_evict(books: Books, placement: Placement, newcomer: Model | None, now_seconds: float) -> bool:
-    """Whether this READY placement may go for `newcomer` (None: because its pod is overfull)."""
-    model = books.snapshot.models.get(placement.model)
+def shelf(books: Books, pod: PodBooks, now_seconds: float) -> list[Kept]:
+    """What may leave this pod for something, least priority and then least value per byte first."""
+    if pod.shelf is None:
+        kept = [k for p in pod.ready.values() if (k := _keep(books, p, now_seconds)) is not None]
+        kept.sort(key=lambda k: (k.priority, k.density, k.placement.model))
+        pod.shelf = kept
+    return pod.shelf
+
+
+def _keep(books: Books, placement: Placement, now_seconds: float) -> Kept | None:
+    snapshot, name = books.snapshot, placement.model
+    model = snapshot.models.get(name)
     if model is None or model.deleted:
-        return True
-    if is_protected(books, placement, now_seconds) or is_in_sequence(model, placement, now_seconds):
-        return False
-    if newcomer is None:
-        return True
-    if model.priority > newcomer.priority:
-        return False
-    needed = len(books.serving_copies(model.name)) <= model.min_copies
-    return newcomer.priority > model.priority or not needed
+        return Kept(*NOTHING, 0.0, placement, False)
+    young = now_seconds - placement.since_seconds < snapshot.settings.protection_seconds
+    if young and is_protected(books, placement, now_seconds):
+        return None
+    if model.stateful and is_in_sequence(model, placement, now_seconds):
+        return None
+    copies = books.copies[name]
+    count = 1 if len(copies) == 1 else max(1, len(books.all_copies(name)))
+    needed = model.min_copies > 0 and len(books.serving_copies(name)) <= model.min_copies
+    priority, value = resident_worth(snapshot, placement, count, now_seconds)
+    return Kept(priority, value, value / max(1, placement.memory_bytes), placement, needed)
 
 
-def candidates(
-    books: Books, pod: PodBooks, newcomer: Model | None, now_seconds: float
-) -> list[tuple[Worth, Placement]]:
-    """What may go from this pod, least worth per byte first, with its worth."""
-    ranked = []
-    for placement in pod.ready.values():
-        if not may_evict(books, placement, newcomer, now_seconds):
-            continue
-        copies = max(1, len(books.all_copies(placement.model)))
-        worth = resident_worth(books.snapshot, placement, copies, now_seconds)
-        density = worth[1] / max(1, placement.memory_bytes)
-        ranked.append(((worth[0], density, placement.model), worth, placement))
-    ranked.sort(key=lambda entry: entry[0])
-    return [(worth, placement) for _, worth, placement in ranked]
+def yields_to(kept: Kept, newcomer: Model) -> bool:
+    """Whether this placement may go for that model: not for a lower priority, min copies only for a higher one."""
+    return kept.priority < newcomer.priority or (kept.priority == newcomer.priority and not kept.needed)
 
 
 def cheapest_victims(
-    books: Books, pod: PodBooks, need_bytes: int, newcomer: Model | None, now_seconds: float
+    books: Books, pod: PodBooks, newcomer: Model, now_seconds: float, most: Worth = ANYTHING
 ) -> tuple[Worth, list[Placement]] | None:
-    """Victims on one pod that make `need_bytes` available once they left, and what is lost with them.
+    """Victims on one pod that make room for `newcomer` once they left, and what is lost with them.
 
-    The loss is the highest priority among the victims and the sum of their value. None: it can't be done.
-    Victims that turn out not to be needed, because a later one alone was large enough, are kept.
+    The loss is the highest priority among the victims and the sum of their value. Victims that turn out not to be
+    needed, because a later one alone was large enough, are kept. None: it can't be done, or not within `most`.
     """
-    missing = need_bytes - pod.soon_bytes
-    chosen: list[tuple[Worth, Placement]] = []
-    for worth, placement in candidates(books, pod, newcomer, now_seconds):
-        if missing <= 0:
+    missing = books.size_bytes(newcomer) - pod.soon_bytes
+    chosen: list[Kept] = []
+    for kept in shelf(books, pod, now_seconds):
+        if missing <= 0 or kept.priority > newcomer.priority:
             break
-        chosen.append((worth, placement))
-        missing -= placement.memory_bytes
+        if missing <= kept.placement.memory_bytes and (kept.priority, kept.value) > most:
+            return None
+        if yields_to(kept, newcomer):
+            chosen.append(kept)
+            missing -= kept.placement.memory_bytes
     if missing > 0:
         return None
-    for entry in sorted(chosen, key=lambda e: e[0], reverse=True):
-        if missing + entry[1].memory_bytes <= 0:
-            chosen.remove(entry)
-            missing += entry[1].memory_bytes
-    loss = (max((w[0] for w, _ in chosen), default=-(2**31)), sum(w[1] for w, _ in chosen))
-    return loss, [placement for _, placement in chosen]
+    for kept in reversed(chosen[:-1]):
+        if missing + kept.placement.memory_bytes <= 0:
+            chosen.remove(kept)
+            missing += kept.placement.memory_bytes
+    loss: Worth = (max((k.priority for k in chosen), default=NOTHING[0]), sum(k.value for k in chosen))
+    if loss > most:
+        return None
+    return loss, [k.placement for k in chosen]

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 from larder.core.books import Books, PodBooks
-from larder.core.eviction import cheapest_victims
+from larder.core.eviction import ANYTHING, cheapest_victims
 from larder.core.plan import Action, Drain, Load, Reason, Unplaced
 from larder.core.snapshot import Model, Placement, PodState
 from larder.core.units import format_bytes
+from larder.core.worth import Worth
 
 
 @dataclass(slots=True)
@@ -17,6 +18,13 @@ class Draft:
     now_seconds: float
     actions: list[Action] = field(default_factory=list)
     unplaced: list[Unplaced] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    largest_bytes: int | None = field(init=False)
+    """The most that any pod which may take models can hold; None: no pod is known."""
+
+    def __post_init__(self) -> None:
+        pods = [p.pod for p in self.books.pods.values() if p.pod.state in (PodState.SERVING, PodState.STARTING)]
+        self.largest_bytes = max((pod.capacity_bytes for pod in pods), default=None)
 
     def load(self, model: Model, pod: PodBooks, reason: Reason, why: str) -> None:
         """Decide a load into free memory."""
@@ -32,21 +40,17 @@ class Draft:
 
     def refuse(self, model: str, message: str, never: bool = False) -> None:
         """Note that a model could not be placed, and why."""
+        self.refused.add(model)
         self.unplaced.append(Unplaced(model, message, never))
 
 
 def fits_nowhere(draft: Draft, model: Model) -> bool:
     """Note a model larger than every pod can hold when empty; nothing is noted while no pod is known."""
-    pods = [p.pod for p in draft.books.pods.values() if p.pod.state in (PodState.SERVING, PodState.STARTING)]
-    largest = max((pod.capacity_bytes for pod in pods), default=None)
-    size = draft.books.size_bytes(model)
+    size, largest = draft.books.size_bytes(model), draft.largest_bytes
     if largest is None or size <= largest:
         return False
-    draft.refuse(
-        model.name,
-        f"{model.name} needs {format_bytes(size)}; a pod has at most {format_bytes(largest)} for models",
-        True,
-    )
+    text = f"{model.name} needs {format_bytes(size)}; a pod has at most {format_bytes(largest)} for models"
+    draft.refuse(model.name, text, True)
     return True
 
 
@@ -71,44 +75,68 @@ def place_in_free_memory(draft: Draft, model: Model, reason: Reason, why: str) -
 
 def place(draft: Draft, model: Model, reason: Reason, why: str) -> None:
     """Load one copy, else wait for memory on its way out, else evict for it, else note why not."""
-    if fits_nowhere(draft, model) or must_pause(draft, model) or place_in_free_memory(draft, model, reason, why):
+    if fits_nowhere(draft, model) or must_pause(draft, model):
         return
     size = draft.books.size_bytes(model)
-    open_pods = [p for p in draft.books.pods.values() if p.pod.state is PodState.SERVING]
-    takers = [p for p in open_pods if model.name not in p.models]
+    takers = [p for p in draft.books.pods.values() if draft.books.may_start_load(p, model)]
     if not takers:
-        draft.refuse(model.name, f"{model.name} waits: none of {len(draft.books.pods)} pods can take it now")
+        draft.refuse(model.name, f"{model.name} waits for a load slot on one of {len(draft.books.pods)} pods")
         return
-    leaving = [p for p in takers if p.soon_bytes >= size]
-    if leaving:
+    roomy = [p for p in takers if p.free_bytes >= size]
+    leaving = roomy or [p for p in takers if p.soon_bytes >= size]
+    if roomy:
+        draft.load(model, min(roomy, key=lambda p: (p.loading, -p.free_bytes, p.pod.name)), reason, why)
+    elif leaving:
         _await_memory(draft, model, min(leaving, key=lambda p: (p.loading, -p.soon_bytes, p.pod.name)))
-        return
-    _evict_for(draft, model, takers, why)
+    else:
+        _evict_for(draft, model, takers, why)
 
 
 def _await_memory(draft: Draft, model: Model, pod: PodBooks) -> None:
     size = draft.books.size_bytes(model)
-    awaited = "a load slot" if pod.free_bytes >= size else f"{format_bytes(pod.leaving_bytes)} that are leaving"
+    text = f"waits on {pod.pod.name} for {format_bytes(pod.leaving_bytes)} that are leaving"
     draft.books.reserve(pod, size)
-    draft.refuse(model.name, f"{model.name} ({format_bytes(size)}) waits on {pod.pod.name} for {awaited}")
+    draft.refuse(model.name, f"{model.name} ({format_bytes(size)}) {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Room for a model on one pod, and what is lost for it."""
+
+    loss: Worth
+    pod: PodBooks
+    victims: list[Placement]
+
+
+def best_offer(draft: Draft, model: Model, pods: list[PodBooks], most: Worth = ANYTHING) -> Offer | None:
+    """The pod on which evicting for this model loses least, and at most `most`; fewest loads under way among equals."""
+    best = None
+    for pod in pods:
+        found = cheapest_victims(draft.books, pod, model, draft.now_seconds, most)
+        if found is None:
+            continue
+        key = (found[0], pod.loading, pod.pod.name)
+        if best is None or key < best[0]:
+            best, most = (key, Offer(found[0], pod, found[1])), found[0]
+    return None if best is None else best[1]
 
 
 def _evict_for(draft: Draft, model: Model, takers: list[PodBooks], why: str) -> None:
-    size = draft.books.size_bytes(model)
-    offers = []
-    for pod in takers:
-        found = cheapest_victims(draft.books, pod, size, model, draft.now_seconds)
-        if found is not None:
-            offers.append((found[0], pod.loading, pod.pod.name, found[1]))
-    if not offers:
-        most, need = format_bytes(max(p.soon_bytes for p in takers)), format_bytes(size)
+    offer = best_offer(draft, model, takers)
+    if offer is None:
+        need = format_bytes(draft.books.size_bytes(model))
+        most = format_bytes(max(0, *(p.soon_bytes for p in takers)))
         text = f"{model.name} needs {need}; at most {most} are free or leaving and what is resident may not go yet"
         draft.refuse(model.name, text)
         return
-    _, _, pod_name, victims = min(offers, key=lambda offer: offer[:3])
-    pod = draft.books.pods[pod_name]
+    evict(draft, model, offer, Reason.MEMORY_PRESSURE, why)
+
+
+def evict(draft: Draft, model: Model, offer: Offer, reason: Reason, why: str) -> None:
+    """Drain the victims and keep their memory for the model that it is for."""
+    size, pod = draft.books.size_bytes(model), offer.pod
     need, free = format_bytes(size), format_bytes(max(0, pod.soon_bytes))
-    for victim in victims:
-        message = f"{why}; {model.name} needs {need}, {free} free or leaving on {pod_name}"
-        draft.drain(victim, Reason.MEMORY_PRESSURE, message, model.name)
+    message = f"{why}; {model.name} needs {need}, {free} free or leaving on {pod.pod.name}"
+    for victim in offer.victims:
+        draft.drain(victim, reason, message, model.name)
     draft.books.reserve(pod, size)

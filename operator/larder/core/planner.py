@@ -9,116 +9,64 @@ nothing more is evicted where they will suffice, and the load follows in the pla
 """
 
 from larder.core.books import Books, open_books
-from larder.core.eviction import candidates, is_in_sequence
-from larder.core.placing import Draft, fits_nowhere, must_pause, place, place_in_free_memory
+from larder.core.fetching import fetch_ahead, is_refused
+from larder.core.placing import Draft, place, place_in_free_memory
 from larder.core.plan import Plan, Reason, Scale
-from larder.core.snapshot import Model, PlacementState, PodState, Snapshot
-from larder.core.units import format_bytes
-from larder.core.worth import RATE_AGE_SECONDS
+from larder.core.snapshot import Model, PodState, Snapshot, Waiting
+from larder.core.upkeep import replace_revisions, retire_deleted, trim_copies, trim_overfull_pods
+from larder.core.worth import load_seconds
+
+ORDER_BYTES_POWER = 0.5
+"""How much the size counts in the order of loads: a load takes a slot for its time and memory for its size."""
 
 
 def plan(snapshot: Snapshot, now_seconds: float) -> Plan:
     """Decide everything for one pool at one moment. Deterministic; raises nothing on a well-formed snapshot."""
     draft = Draft(open_books(snapshot), now_seconds)
-    _retire_deleted(draft)
-    _trim_overfull_pods(draft)
-    _trim_copies(draft)
-    _replace_revisions(draft)
+    retire_deleted(draft)
+    trim_overfull_pods(draft)
+    trim_copies(draft)
+    replace_revisions(draft)
     _serve_waiting(draft)
     _keep_min_copies(draft)
     _rescue_from_leaving_pods(draft)
-    _fill_free_memory(draft)
+    fetch_ahead(draft)
     desired, scale = _size_pool(snapshot)
     return Plan((*draft.actions, *scale), desired, tuple(draft.unplaced))
 
 
-def _live_models(books: Books) -> list[Model]:
-    return [m for _, m in sorted(books.snapshot.models.items()) if not m.deleted]
+def load_order(books: Books, model: Model, held: Waiting) -> tuple[int, float, float, str]:
+    """Where a waiting model stands in the queue for loads: priority, then waiting requests per load second and
+    square root of its bytes, then the earliest deadline.
+    """
+    effort = load_seconds(model) * float(books.size_bytes(model)) ** ORDER_BYTES_POWER
+    return (-model.priority, -held.count / effort, held.deadline_seconds, model.name)
 
 
-def _retire_deleted(draft: Draft) -> None:
-    for name, copies in sorted(draft.books.copies.items()):
-        model = draft.books.snapshot.models.get(name)
-        if model is not None and not model.deleted:
-            continue
-        for placement in [c for c in copies if c.state is PlacementState.READY]:
-            draft.drain(
-                placement, Reason.DELETED, f"{name} is no longer declared; frees {format_bytes(placement.memory_bytes)}"
-            )
-
-
-def _trim_overfull_pods(draft: Draft) -> None:
-    """Sizes grow when they are measured: a pod over its budget sheds what is worth least, down to the high mark."""
-    mark = draft.books.snapshot.settings.high_watermark
-    for pod in draft.books.pods.values():
-        if pod.soon_bytes >= 0:
-            continue
-        floor_bytes = int(pod.pod.capacity_bytes * (1.0 - mark))
-        for _, placement in candidates(draft.books, pod, None, draft.now_seconds):
-            if pod.soon_bytes >= floor_bytes:
-                break
-            used, capacity = format_bytes(pod.pod.capacity_bytes - pod.free_bytes), format_bytes(pod.pod.capacity_bytes)
-            text = f"{pod.pod.name} holds {used} of {capacity}; {placement.model} is worth least"
-            draft.drain(placement, Reason.MEMORY_PRESSURE, text)
-
-
-def _trim_copies(draft: Draft) -> None:
-    for model in _live_models(draft.books):
-        if model.max_copies is None:
-            continue
-        ready = [c for c in draft.books.all_copies(model.name) if c.state is PlacementState.READY]
-        extra = len(draft.books.serving_copies(model.name)) - model.max_copies
-        ready.sort(key=lambda c: (c.last_used_seconds or c.since_seconds, c.pod))
-        for placement in ready[: max(0, extra)]:
-            if not is_in_sequence(model, placement, draft.now_seconds):
-                text = f"{model.name} has {extra} copies more than its maximum of {model.max_copies}"
-                draft.drain(placement, Reason.REBALANCE, text)
-
-
-def _replace_revisions(draft: Draft) -> None:
-    """Copy by copy: the new revision first where memory is free on another pod, else the old one leaves first."""
-    for model in _live_models(draft.books):
-        copies = draft.books.copies.get(model.name, [])
-        old = [c for c in copies if c.revision != model.revision and c.state is PlacementState.READY]
-        if not old or any(c.state is not PlacementState.READY for c in copies) or must_pause(draft, model):
-            continue
-        oldest = min(old, key=lambda c: (c.since_seconds, c.pod))
-        if is_in_sequence(model, oldest, draft.now_seconds):
-            continue
-        _replace_copy(draft, model, oldest.pod)
-
-
-def _replace_copy(draft: Draft, model: Model, pod_name: str) -> None:
-    copies = draft.books.all_copies(model.name)
-    old = next(c for c in copies if c.pod == pod_name)
-    change = f"{model.name} goes from revision {old.revision!r} to {model.revision!r}"
-    new = [c for c in copies if c.revision == model.revision]
-    wanted = max(1, model.min_copies)
-    room_for_more = model.max_copies is None or len(copies) < model.max_copies
-    if len(new) < wanted and room_for_more and place_in_free_memory(draft, model, Reason.REVISION, change):
-        return
-    draft.drain(old, Reason.REVISION, f"{change}; the copy on {pod_name} frees {format_bytes(old.memory_bytes)}")
+def serve(draft: Draft, model: Model, held: Waiting) -> None:
+    """Decide for one model that is waited for."""
+    age_seconds = max(0.0, draft.now_seconds - held.oldest_seconds)
+    place(draft, model, Reason.COLD_REQUEST, f"{held.count} waiting, the oldest for {age_seconds:.3f} s")
 
 
 def _serve_waiting(draft: Draft) -> None:
-    waiting = [(m, w) for n, w in draft.books.snapshot.waiting.items() if (m := draft.books.snapshot.models.get(n))]
-    waiting.sort(key=lambda entry: (-entry[0].priority, entry[1].deadline_seconds, entry[0].name))
-    for model, held in waiting:
-        if model.deleted or held.count <= 0 or draft.books.all_copies(model.name):
-            continue
-        age_seconds = max(0.0, draft.now_seconds - held.oldest_seconds)
-        place(draft, model, Reason.COLD_REQUEST, f"{held.count} waiting, the oldest for {age_seconds:.3f} s")
+    books = draft.books
+    waiting = [(m, w) for n, w in books.snapshot.waiting.items() if (m := books.snapshot.models.get(n))]
+    cold = [(m, w) for m, w in waiting if w.count > 0 and not m.deleted and not books.all_copies(m.name)]
+    cold.sort(key=lambda entry: load_order(books, *entry))
+    for model, held in cold:
+        serve(draft, model, held)
 
 
 def _keep_min_copies(draft: Draft) -> None:
-    short = []
-    for model in _live_models(draft.books):
-        missing = _wanted_copies(model) - len(draft.books.serving_copies(model.name))
-        short += [(n, -model.priority, model.name, model) for n in range(missing)]
+    short: list[tuple[int, int, str, Model]] = []
+    for model in draft.books.snapshot.models.values():
+        if model.min_copies and not model.deleted:
+            missing = _wanted_copies(model) - len(draft.books.serving_copies(model.name))
+            short += [(n, -model.priority, model.name, model) for n in range(missing)]
     for _, _, _, model in sorted(short, key=lambda entry: entry[:3]):
         have = len(draft.books.serving_copies(model.name))
-        refused = {u.model for u in draft.unplaced}
-        if model.name not in refused:
+        if model.name not in draft.refused:
             place(draft, model, Reason.MIN_COPIES, f"{model.name} has {have} copies of at least {model.min_copies}")
 
 
@@ -128,33 +76,15 @@ def _wanted_copies(model: Model) -> int:
 
 def _rescue_from_leaving_pods(draft: Draft) -> None:
     """What is ready only on pods that will go is loaded elsewhere, into free memory."""
-    for model in _live_models(draft.books):
-        copies = draft.books.all_copies(model.name)
-        if not copies or draft.books.serving_copies(model.name) or model.stateful:
+    books = draft.books
+    going = [p for p in books.pods.values() if p.pod.state in (PodState.LEAKING, PodState.TERMINATING)]
+    for name in sorted({name for pod in going for name in pod.models}):
+        model, copies = books.snapshot.models.get(name), books.all_copies(name)
+        if model is None or model.deleted or model.stateful or not copies or books.serving_copies(name):
             continue
-        pod = draft.books.pods[copies[0].pod].pod
-        if not _is_refused(draft, model):
+        pod = books.pods[copies[0].pod].pod
+        if not is_refused(draft, model):
             place_in_free_memory(draft, model, Reason.RECYCLE, f"its pod {pod.name} is {pod.state.value}")
-
-
-def _fill_free_memory(draft: Draft) -> None:
-    """A model that is asked for and resident nowhere is loaded where nothing has to leave for it."""
-    snapshot = draft.books.snapshot
-    wanted = []
-    for model in _live_models(draft.books):
-        rate = snapshot.rates.get(model.name)
-        if rate is None or rate.per_second <= 0 or draft.now_seconds - rate.at_seconds > RATE_AGE_SECONDS:
-            continue
-        if not draft.books.copies.get(model.name) and not _is_refused(draft, model):
-            wanted.append((-model.priority, -rate.per_second, model.name, model))
-    for _, negative_rate, _, model in sorted(wanted, key=lambda entry: entry[:3]):
-        place_in_free_memory(draft, model, Reason.DEMAND, f"asked for {-negative_rate:.3g} times a second")
-
-
-def _is_refused(draft: Draft, model: Model) -> bool:
-    if any(u.model == model.name for u in draft.unplaced):
-        return True
-    return fits_nowhere(draft, model) or must_pause(draft, model)
 
 
 def _size_pool(snapshot: Snapshot) -> tuple[int, tuple[Scale, ...]]:

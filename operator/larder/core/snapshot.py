@@ -7,6 +7,10 @@ simulator), every size in bytes. A reading that is missing is None, never 0.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from larder.core.outlook import Appraisal
 
 
 class PlacementState(StrEnum):
@@ -135,3 +139,5 @@ class Snapshot:
     rates: Mapping[str, Rate] = field(default_factory=dict)
     asked_pods: int | None = None
     """The number of pods that the Deployment asks for now; None: not known, then no Scale is planned."""
+    appraisal: "Appraisal | None" = None
+    """What keeping and fetching each model is worth now; None: nothing is forecast, rates and recency decide."""

@@ -29,10 +29,15 @@ def request_rate(snapshot: Snapshot, name: str, last_used_seconds: float | None,
 
 
 def resident_worth(snapshot: Snapshot, placement: Placement, copies: int, now_seconds: float) -> Worth:
-    """What one of `copies` equal copies is worth. A copy that was never used counts from its load on."""
-    model = snapshot.models.get(placement.model)
-    if model is None or model.deleted:
-        return (-(2**31), 0.0)
+    """What one of `copies` equal copies of a declared model is worth.
+
+    By the appraisal where there is one; else by rate and recency, a copy never used counting from its load on.
+    """
+    model = snapshot.models[placement.model]
+    if snapshot.appraisal is not None:
+        value = snapshot.appraisal.keep_value(placement.model)
+        if value is not None:
+            return (model.priority, value / copies)
     used_seconds = placement.last_used_seconds
     if used_seconds is None:
         used_seconds = placement.since_seconds

@@ -1,0 +1,109 @@
+"""What is expected of each model at one moment, and what keeping or fetching it is worth: arrays over models.
+
+The value of keeping a model is the index of a stopping problem. Keeping it for a while h costs its bytes for
+E[min(gap, h)] seconds and spares one miss with probability P(gap <= h); the best ratio over h is its urgency
+(Gittins 1979, for a bandit whose arm pays at the next request). Urgency times the cost of a miss is the waiting
+spared per second of residence; over bytes, it ranks. Fetching differs only in that what comes before the load is
+done is not spared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from larder.core.snapshot import Model, Objective
+
+Floats = NDArray[np.float64]
+
+MISSED_OBJECTIVE_SECONDS = 10.0
+"""A missed objective weighs as much as this much waiting."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """Per model, in the order of `names`: urgencies in 1/s, and the rate of further requests once one has come.
+
+    `urgency` is for a resident model, `late_urgency` for one that has to be loaded first.
+    """
+
+    at_seconds: float
+    urgency: Floats
+    late_urgency: Floats
+    burst_rate: Floats
+
+    def reordered(self, order: NDArray[np.int64]) -> "Outlook":
+        """The same for models in another order."""
+        return Outlook(self.at_seconds, self.urgency[order], self.late_urgency[order], self.burst_rate[order])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog:
+    """What does not change from moment to moment, as arrays in the order of `names`."""
+
+    names: tuple[str, ...]
+    index: Mapping[str, int]
+    bytes_: Floats
+    load_seconds: Floats
+    weight: Floats
+    miss_seconds: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Appraisal:
+    """Seconds of waiting spared per second by keeping, or by fetching, each model of the catalog."""
+
+    catalog: Catalog
+    keep: Floats
+    fetch: Floats
+    fetch_density: Floats
+    smallest_bytes: float
+
+    def keep_value(self, name: str) -> float | None:
+        """What keeping this model spares; None: it is not in the catalog."""
+        at = self.catalog.index.get(name)
+        return None if at is None else float(self.keep[at])
+
+
+def lateness(objective: Objective, load_seconds: float) -> float:
+    """The chance that a cold start misses its objective.
+
+    The wait for a slot and for memory, which comes on top of the load, is taken as exponential with the mean of
+    one load. Without a cold-start objective every cold start is late.
+    """
+    slack_seconds = (objective.cold_start_seconds or 0.0) - load_seconds
+    return 1.0 if slack_seconds <= 0 else float(np.exp(-slack_seconds / load_seconds))
+
+
+def make_catalog(models: Mapping[str, Model], default_bytes: int, default_load_seconds: float) -> Catalog:
+    """Compile the declared models. Unknown sizes and load times take the defaults."""
+    names = tuple(sorted(name for name, model in models.items() if not model.deleted))
+    known = [models[name] for name in names]
+    loads = [m.load_seconds.mean if m.load_seconds else default_load_seconds for m in known]
+    loads = [max(seconds, 0.001) for seconds in loads]
+    has_objective = [m.objective.latency_seconds is not None for m in known]
+    weight = [
+        lateness(m.objective, load) if has else 1.0 for m, load, has in zip(known, loads, has_objective, strict=True)
+    ]
+    return Catalog(
+        names,
+        {name: n for n, name in enumerate(names)},
+        np.array([max(1, default_bytes if m.memory_bytes is None else m.memory_bytes) for m in known], dtype=float),
+        np.array(loads),
+        np.array(weight),
+        np.where(np.array(has_objective, dtype=bool), MISSED_OBJECTIVE_SECONDS, 0.0),
+    )
+
+
+def appraise(catalog: Catalog, outlook: Outlook) -> Appraisal:
+    """Put a price on every model: urgency times the cost of one miss.
+
+    A miss makes its first request wait for the load, and those that come meanwhile for half of it on average;
+    where there is an objective, each of them also misses it with the chance of `lateness`.
+    """
+    meanwhile = outlook.burst_rate * catalog.load_seconds
+    cost = catalog.load_seconds * (1.0 + meanwhile / 2.0) + catalog.miss_seconds * (1.0 + meanwhile)
+    cost *= catalog.weight
+    fetch = outlook.late_urgency * cost
+    return Appraisal(catalog, outlook.urgency * cost, fetch, fetch / catalog.bytes_, float(min(catalog.bytes_)))

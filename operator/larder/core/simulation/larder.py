@@ -1,0 +1,156 @@
+"""Larder's own planner in the simulated world: the same `plan` as in the operator, on a snapshot of the world."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from larder.core.forecast import Forecaster
+from larder.core.outlook import Appraisal, appraise, make_catalog
+from larder.core.plan import Drain, Load, Plan, Reason
+from larder.core.planner import plan
+from larder.core.simulation.workload import Workload
+from larder.core.simulation.world import World
+from larder.core.snapshot import (
+    Measured,
+    Model,
+    Objective,
+    Placement,
+    PlacementState,
+    Pod,
+    PodState,
+    Settings,
+    Snapshot,
+    Waiting,
+)
+
+LOOK_EVERY_SECONDS = 5.0
+"""How often the plan is made when nothing happens; the operator's loop is no slower."""
+MOST_ROUNDS = 4
+"""Plans in a row at one moment: a drain is done at once here, and the next plan loads into its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run may turn off, to see what it is worth."""
+
+    objectives: tuple[Objective, ...] | None = None
+    protection_seconds: float = 0.0
+
+
+def declare(workload: Workload, options: Options) -> dict[str, Model]:
+    """The workload's models as declared and measured."""
+    objectives = options.objectives or (Objective(),) * len(workload.names)
+    return {
+        name: Model(
+            name,
+            workload.sizes_bytes[n],
+            True,
+            objectives[n],
+            load_seconds=Measured(workload.load_seconds[n], 0.0, 1, 0.0),
+            execution_seconds=Measured(workload.execution_seconds[n], 0.0, 1, 0.0),
+        )
+        for n, name in enumerate(workload.names)
+    }
+
+
+class Demand:
+    """Counts the workload's requests as they come, and keeps the forecast fed."""
+
+    def __init__(self, workload: Workload) -> None:
+        times = np.concatenate(workload.arrivals)
+        models = np.repeat(np.arange(len(workload.names)), [len(a) for a in workload.arrivals])
+        order = np.argsort(times, kind="stable")
+        self._times, self._models, self._taken = times[order], models[order], 0
+        self.forecaster = Forecaster(len(workload.names))
+
+    def advance(self, now_seconds: float) -> None:
+        """Take in every request up to and including now."""
+        while self.forecaster.interval_end_seconds <= now_seconds:
+            end = np.searchsorted(self._times, self.forecaster.interval_end_seconds, side="left")
+            self._take(int(end))
+            self.forecaster.close_interval()
+        self._take(int(np.searchsorted(self._times, now_seconds, side="right")))
+
+    def _take(self, until: int) -> None:
+        if until > self._taken:
+            fresh = self._models[self._taken : until]
+            self.forecaster.add(np.bincount(fresh, minlength=len(self.forecaster.rates_per_second())))
+            self._taken = until
+
+
+class LarderPolicy:
+    """Gathers a snapshot of the world, plans, applies: until a plan has nothing more to do at this moment."""
+
+    def __init__(self, workload: Workload, options: Options | None = None) -> None:
+        options = options or Options()
+        self._models = declare(workload, options)
+        self._names = workload.names
+        self._numbers = {name: n for n, name in enumerate(workload.names)}
+        self._catalog = make_catalog(self._models, 1, 1.0)
+        self._order = np.array([self._numbers[name] for name in self._catalog.names])
+        self._demand = Demand(workload)
+        self._options = options
+        self._placements: dict[tuple[int, int], Placement] = {}
+        self._look_at = 0.0
+
+    def decide(self, world: World) -> None:
+        """Play one moment."""
+        if world.now >= self._look_at:
+            self._look_at = world.now + LOOK_EVERY_SECONDS
+            world.wake_at(self._look_at)
+        if all(n >= world.hardware.loads_at_once for n in world.loads_running.values()):
+            return
+        self._demand.advance(world.now)
+        appraisal = self._appraise(world)
+        for _ in range(MOST_ROUNDS):
+            decided = plan(self._snapshot(world, appraisal), world.now)
+            if not self._apply(world, decided):
+                return
+
+    def _appraise(self, world: World) -> Appraisal:
+        seconds = np.array(world.load_seconds)
+        outlook = self._demand.forecaster.outlook(world.now, seconds)
+        return appraise(self._catalog, outlook.reordered(self._order))
+
+    def _snapshot(self, world: World, appraisal: Appraisal) -> Snapshot:
+        names = self._names
+        self._refresh(world)
+        limits = Settings(
+            1,
+            loads_at_once=world.hardware.loads_at_once,
+            protection_seconds=self._options.protection_seconds,
+            max_pods=len(world.pods),
+        )
+        pods = {f"p{p}": Pod(f"p{p}", PodState.SERVING, world.hardware.capacity_bytes) for p in world.pods}
+        hold = world.hardware.hold_seconds or np.inf
+        waiting = {
+            names[m]: Waiting(names[m], world.waiting_count(m), since, since + hold)
+            for m, since in world.waiting.items()
+            if not world.loading[m]
+        }
+        return Snapshot(limits, self._models, pods, tuple(self._placements.values()), waiting, appraisal=appraisal)
+
+    def _refresh(self, world: World) -> None:
+        for key in world.changed:
+            model, pod = key
+            if pod in world.ready[model]:
+                state, since = PlacementState.READY, world.ready[model][pod]
+            elif pod in world.loading[model]:
+                state, since = PlacementState.LOADING, world.loading[model][pod]
+            else:
+                self._placements.pop(key, None)
+                continue
+            self._placements[key] = Placement(self._names[model], f"p{pod}", state, world.sizes[model], since)
+        world.changed.clear()
+
+    def _apply(self, world: World, decided: Plan) -> bool:
+        """Apply the plan; whether it drained anything, so that another may follow at this moment."""
+        drained = False
+        for action in decided.actions:
+            if isinstance(action, Load):
+                prefetch = action.reason is Reason.FORECAST
+                world.load(self._numbers[action.model], int(action.pod[1:]), prefetch)
+            elif isinstance(action, Drain):
+                world.evict(self._numbers[action.model], int(action.pod[1:]))
+                drained = True
+        return drained

@@ -1,0 +1,75 @@
+"""What a plan sets right before it serves anyone: undeclared models, overfull pods, extra copies, old revisions."""
+
+from larder.core.eviction import is_in_sequence, shelf
+from larder.core.placing import Draft, must_pause, place_in_free_memory
+from larder.core.plan import Reason
+from larder.core.snapshot import Model, PlacementState
+from larder.core.units import format_bytes
+
+
+def retire_deleted(draft: Draft) -> None:
+    """What is no longer declared leaves, whatever its age."""
+    for name, copies in sorted(draft.books.copies.items()):
+        model = draft.books.snapshot.models.get(name)
+        if model is not None and not model.deleted:
+            continue
+        for placement in [c for c in copies if c.state is PlacementState.READY]:
+            draft.drain(
+                placement, Reason.DELETED, f"{name} is no longer declared; frees {format_bytes(placement.memory_bytes)}"
+            )
+
+
+def trim_overfull_pods(draft: Draft) -> None:
+    """Sizes grow when they are measured: a pod over its budget sheds what is worth least, down to the high mark."""
+    mark = draft.books.snapshot.settings.high_watermark
+    for pod in draft.books.pods.values():
+        if pod.soon_bytes >= 0:
+            continue
+        floor_bytes = int(pod.pod.capacity_bytes * (1.0 - mark))
+        for placement in [kept.placement for kept in shelf(draft.books, pod, draft.now_seconds)]:
+            if pod.soon_bytes >= floor_bytes:
+                break
+            used, capacity = format_bytes(pod.pod.capacity_bytes - pod.free_bytes), format_bytes(pod.pod.capacity_bytes)
+            text = f"{pod.pod.name} holds {used} of {capacity}; {placement.model} is worth least"
+            draft.drain(placement, Reason.MEMORY_PRESSURE, text)
+
+
+def trim_copies(draft: Draft) -> None:
+    """Copies beyond a model's maximum leave, those that were used longest ago first."""
+    for name in sorted(draft.books.copies):
+        model = draft.books.snapshot.models.get(name)
+        if model is None or model.deleted or model.max_copies is None:
+            continue
+        extra = len(draft.books.serving_copies(name)) - model.max_copies
+        ready = [c for c in draft.books.all_copies(name) if c.state is PlacementState.READY] if extra > 0 else []
+        ready.sort(key=lambda c: (c.last_used_seconds or c.since_seconds, c.pod))
+        for placement in ready[: max(0, extra)]:
+            if not is_in_sequence(model, placement, draft.now_seconds):
+                text = f"{name} has {extra} copies more than its maximum of {model.max_copies}"
+                draft.drain(placement, Reason.REBALANCE, text)
+
+
+def replace_revisions(draft: Draft) -> None:
+    """Copy by copy: the new revision first where memory is free on another pod, else the old one leaves first."""
+    for name, copies in sorted(draft.books.copies.items()):
+        model = draft.books.snapshot.models.get(name)
+        if model is None or model.deleted:
+            continue
+        old = [c for c in copies if c.revision != model.revision and c.state is PlacementState.READY]
+        if not old or any(c.state is not PlacementState.READY for c in copies) or must_pause(draft, model):
+            continue
+        oldest = min(old, key=lambda c: (c.since_seconds, c.pod))
+        if not is_in_sequence(model, oldest, draft.now_seconds):
+            _replace_copy(draft, model, oldest.pod)
+
+
+def _replace_copy(draft: Draft, model: Model, pod_name: str) -> None:
+    copies = draft.books.all_copies(model.name)
+    old = next(c for c in copies if c.pod == pod_name)
+    change = f"{model.name} goes from revision {old.revision!r} to {model.revision!r}"
+    new = [c for c in copies if c.revision == model.revision]
+    wanted = max(1, model.min_copies)
+    room_for_more = model.max_copies is None or len(copies) < model.max_copies
+    if len(new) < wanted and room_for_more and place_in_free_memory(draft, model, Reason.REVISION, change):
+        return
+    draft.drain(old, Reason.REVISION, f"{change}; the copy on {pod_name} frees {format_bytes(old.memory_bytes)}")
