@@ -4,6 +4,7 @@ import click
 
 from larder import __version__
 from larder.cli.gateway import gateway
+from larder.cli.simulate import simulate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,3 +14,4 @@ def main() -> None:
 
 
 main.add_command(gateway)
+main.add_command(simulate)

@@ -16,9 +16,6 @@ from larder.core.snapshot import Model, PodState, Snapshot, Waiting
 from larder.core.upkeep import replace_revisions, retire_deleted, trim_copies, trim_overfull_pods
 from larder.core.worth import load_seconds
 
-ORDER_BYTES_POWER = 0.5
-"""How much the size counts in the order of loads: a load takes a slot for its time and memory for its size."""
-
 
 def plan(snapshot: Snapshot, now_seconds: float) -> Plan:
     """Decide everything for one pool at one moment. Deterministic; raises nothing on a well-formed snapshot."""
@@ -35,12 +32,18 @@ def plan(snapshot: Snapshot, now_seconds: float) -> Plan:
     return Plan((*draft.actions, *scale), desired, tuple(draft.unplaced))
 
 
-def load_order(books: Books, model: Model, held: Waiting) -> tuple[int, float, float, str]:
-    """Where a waiting model stands in the queue for loads: priority, then waiting requests per load second and
-    square root of its bytes, then the earliest deadline.
+def load_order(books: Books, model: Model, held: Waiting, now_seconds: float) -> tuple[int, float, float, str]:
+    """Where a waiting model stands in the queue for loads: priority, then urgency, then the earliest deadline.
+
+    One load serves all that wait for its model, as in pull-based broadcast, where serving the largest total wait
+    per length first is close to optimal (Vaidya and Hameed 1999; Aksoy and Franklin 1999). The length of a load is
+    what it takes of the pod: its time and its memory. The total wait is what it will be when the load is done, the
+    requests taken as spread evenly since the oldest.
     """
-    effort = load_seconds(model) * float(books.size_bytes(model)) ** ORDER_BYTES_POWER
-    return (-model.priority, -held.count / effort, held.deadline_seconds, model.name)
+    seconds = load_seconds(model)
+    effort = seconds * books.size_bytes(model)
+    waited = max(0.0, now_seconds - held.oldest_seconds) * (held.count + 1) / 2.0 + held.count * seconds
+    return (-model.priority, -waited / effort, held.deadline_seconds, model.name)
 
 
 def serve(draft: Draft, model: Model, held: Waiting) -> None:
@@ -53,7 +56,7 @@ def _serve_waiting(draft: Draft) -> None:
     books = draft.books
     waiting = [(m, w) for n, w in books.snapshot.waiting.items() if (m := books.snapshot.models.get(n))]
     cold = [(m, w) for m, w in waiting if w.count > 0 and not m.deleted and not books.all_copies(m.name)]
-    cold.sort(key=lambda entry: load_order(books, *entry))
+    cold.sort(key=lambda entry: load_order(books, entry[0], entry[1], draft.now_seconds))
     for model, held in cold:
         serve(draft, model, held)
 
