@@ -14,13 +14,16 @@ LEAVING = (PlacementState.DRAINING, PlacementState.UNLOADING)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An evictable placement: its model's priority, value per second, value per byte, and if min copies need it."""
+    """A placement that may leave from `from_seconds` on: its model's priority, value per second and per byte, and
+    whether min copies need it.
+    """
 
     priority: int
     value: float
     density: float
     placement: Placement
     needed: bool
+    from_seconds: float
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class Books:
 
     def may_start_load(self, pod: PodBooks, model: Model) -> bool:
         """Whether the pod takes a load of this model now, memory aside."""
-        return self.has_slot(pod, self.loads_alone(model)) and model.name not in pod.models
+        return model.name not in pod.models and self.has_slot(pod, self.loads_alone(model))
 
     def has_slot(self, pod: PodBooks, alone: bool = False, spare: int = 0) -> bool:
         """Whether a load slot is free on a serving pod, `spare` more besides; `alone`: whether all of them are."""
@@ -103,6 +106,34 @@ class Books:
         pod.free_bytes -= size_bytes
         pod.loading += 1
 
+    def change(self, before: Placement | None, after: Placement | None) -> None:
+        """Take in that one placement appeared, moved on or vanished."""
+        placement = after or before
+        if placement is None or placement.pod not in self.pods:
+            return
+        pod, copies = self.pods[placement.pod], self.copies.setdefault(placement.model, [])
+        model = self.snapshot.models.get(placement.model)
+        alone = model is not None and model.memory_bytes is None
+        if before is not None:
+            _leave(pod, before, alone)
+            copies[:] = [c for c in copies if c.pod != before.pod]
+        if after is not None:
+            _enter(pod, after, alone)
+            copies.append(after)
+        pod.shelf = None
+
+
+def _leave(pod: PodBooks, placement: Placement, alone: bool) -> None:
+    pod.free_bytes += placement.memory_bytes
+    pod.models.discard(placement.model)
+    if placement.state is PlacementState.LOADING:
+        pod.loading -= 1
+        pod.loading_alone = pod.loading_alone and not alone
+    elif placement.state is _READY:
+        pod.ready.pop(placement.model, None)
+    else:
+        pod.leaving_bytes -= placement.memory_bytes
+
 
 def _enter(pod: PodBooks, placement: Placement, alone: bool) -> None:
     pod.free_bytes -= placement.memory_bytes
@@ -110,6 +141,8 @@ def _enter(pod: PodBooks, placement: Placement, alone: bool) -> None:
     if placement.state is PlacementState.LOADING:
         pod.loading += 1
         pod.loading_alone = pod.loading_alone or alone
+    elif placement.state is _READY:
+        pod.ready[placement.model] = placement
     else:
         pod.leaving_bytes += placement.memory_bytes
 

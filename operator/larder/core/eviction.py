@@ -8,45 +8,48 @@ NOTHING: Worth = (-(2**31), 0.0)
 ANYTHING: Worth = (2**31, float("inf"))
 
 
-def is_protected(books: Books, placement: Placement, now_seconds: float) -> bool:
-    """Whether a placement is too young to go. An overfull pod protects nothing."""
+def protected_until(books: Books, placement: Placement) -> float:
+    """Until when a placement is too young to go. An overfull pod protects nothing."""
     if books.pods[placement.pod].free_bytes < 0:
-        return False
-    return now_seconds - placement.since_seconds < books.snapshot.settings.protection_seconds
+        return 0.0
+    return placement.since_seconds + books.snapshot.settings.protection_seconds
+
+
+def in_sequence_until(model: Model | None, placement: Placement) -> float:
+    """Until when a stateful model may not be moved, because it was used lately."""
+    if model is None or not model.stateful:
+        return 0.0
+    used_seconds = placement.since_seconds if placement.last_used_seconds is None else placement.last_used_seconds
+    return used_seconds + model.sequence_idle_seconds
 
 
 def is_in_sequence(model: Model | None, placement: Placement, now_seconds: float) -> bool:
     """Whether a stateful model was used too recently to be moved."""
-    if model is None or not model.stateful:
-        return False
-    used_seconds = placement.since_seconds if placement.last_used_seconds is None else placement.last_used_seconds
-    return now_seconds - used_seconds < model.sequence_idle_seconds
+    return now_seconds < in_sequence_until(model, placement)
 
 
 def shelf(books: Books, pod: PodBooks, now_seconds: float) -> list[Kept]:
-    """What may leave this pod for something, least priority and then least value per byte first."""
+    """What may leave this pod now or later, least priority and then least value per byte first."""
     if pod.shelf is None:
-        kept = [k for p in pod.ready.values() if (k := _keep(books, p, now_seconds)) is not None]
+        kept = [_keep(books, p, now_seconds) for p in pod.ready.values()]
         kept.sort(key=lambda k: (k.priority, k.density, k.placement.model))
         pod.shelf = kept
     return pod.shelf
 
 
-def _keep(books: Books, placement: Placement, now_seconds: float) -> Kept | None:
+def _keep(books: Books, placement: Placement, now_seconds: float) -> Kept:
     snapshot, name = books.snapshot, placement.model
     model = snapshot.models.get(name)
     if model is None or model.deleted:
-        return Kept(*NOTHING, 0.0, placement, False)
-    young = now_seconds - placement.since_seconds < snapshot.settings.protection_seconds
-    if young and is_protected(books, placement, now_seconds):
-        return None
-    if model.stateful and is_in_sequence(model, placement, now_seconds):
-        return None
+        return Kept(*NOTHING, 0.0, placement, False, 0.0)
+    allowed = protected_until(books, placement)
+    if model.stateful:
+        allowed = max(allowed, in_sequence_until(model, placement))
     copies = books.copies[name]
     count = 1 if len(copies) == 1 else max(1, len(books.all_copies(name)))
     needed = model.min_copies > 0 and len(books.serving_copies(name)) <= model.min_copies
     priority, value = resident_worth(snapshot, placement, count, now_seconds)
-    return Kept(priority, value, value / max(1, placement.memory_bytes), placement, needed)
+    return Kept(priority, value, value / max(1, placement.memory_bytes), placement, needed, allowed)
 
 
 def yields_to(kept: Kept, newcomer: Model) -> bool:
@@ -63,10 +66,15 @@ def cheapest_victims(
     needed, because a later one alone was large enough, are kept. None: it can't be done, or not within `most`.
     """
     missing = books.size_bytes(newcomer) - pod.soon_bytes
+    offered = shelf(books, pod, now_seconds)
+    if not offered or (offered[0].priority == most[0] and offered[0].density * missing > most[1]):
+        return None
     chosen: list[Kept] = []
-    for kept in shelf(books, pod, now_seconds):
+    for kept in offered:
         if missing <= 0 or kept.priority > newcomer.priority:
             break
+        if now_seconds < kept.from_seconds:
+            continue
         if missing <= kept.placement.memory_bytes and (kept.priority, kept.value) > most:
             return None
         if yields_to(kept, newcomer):

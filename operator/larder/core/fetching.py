@@ -55,7 +55,7 @@ def _expected(draft: Draft, appraisal: Appraisal, pods: list[PodBooks]) -> list[
     """Models whose value per byte beats the least of what is resident where slots are idle, best first."""
     shelves = [shelf(draft.books, p, draft.now_seconds) for p in pods]
     full = all(p.soon_bytes < appraisal.smallest_bytes for p in pods)
-    floor = min((s[0].density for s in shelves if s), default=0.0) if full else 0.0
+    floor = min((k.density for s in shelves for k in s[:1]), default=0.0) if full else 0.0
     density = appraisal.fetch_density
     worthy = np.nonzero((density > FETCH_MARGIN * floor) & (appraisal.fetch >= LEAST_FETCH_VALUE))[0]
     order: list[int] = worthy[np.argsort(-density[worthy], kind="stable")].tolist()

@@ -26,7 +26,8 @@ def trim_overfull_pods(draft: Draft) -> None:
         if pod.soon_bytes >= 0:
             continue
         floor_bytes = int(pod.pod.capacity_bytes * (1.0 - mark))
-        for placement in [kept.placement for kept in shelf(draft.books, pod, draft.now_seconds)]:
+        kept = shelf(draft.books, pod, draft.now_seconds)
+        for placement in [k.placement for k in kept if k.from_seconds <= draft.now_seconds]:
             if pod.soon_bytes >= floor_bytes:
                 break
             used, capacity = format_bytes(pod.pod.capacity_bytes - pod.free_bytes), format_bytes(pod.pod.capacity_bytes)
