@@ -10,7 +10,7 @@ from larder.core.plan import Reason
 from larder.core.snapshot import Model
 from larder.core.worth import RATE_AGE_SECONDS
 
-FETCH_MARGIN = 1.5
+FETCH_MARGIN = 2.0
 """A model is fetched in place of others only if it is worth so many times what they are."""
 LEAST_FETCH_VALUE = 1e-5
 """Seconds of waiting spared per second, below which nothing is fetched even into free memory."""

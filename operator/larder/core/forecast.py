@@ -18,6 +18,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from larder.core.attainment import Traffic
 from larder.core.outlook import Floats, Outlook
 
 RING = 512
@@ -151,9 +152,13 @@ class Forecaster:
         share = np.clip((seconds - reach[:-1]) / np.diff(reach), 0.0, 1.0)
         return np.asarray(1.0 - np.prod(1.0 - self._unused * share, axis=1))
 
+    def traffic(self, scale: int = 3) -> Traffic:
+        """What was asked over one of the time scales (by default an hour)."""
+        return Traffic(self._averages[scale].copy(), self._burst.copy(), self._interval_seconds)
+
     def rates_per_second(self) -> Floats:
-        """Expected requests per second, from the activity of the last hour and requests per active interval."""
-        return np.asarray(self._averages[2] * self._burst / self._interval_seconds)
+        """Requests per second over the last few intervals."""
+        return np.asarray(self._averages[0] * self._burst / self._interval_seconds)
 
     def _predict(self) -> tuple[Floats, Floats]:
         """Hazards per window from the present interval on, and from the next on for models used in the present one."""

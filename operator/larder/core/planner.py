@@ -9,9 +9,11 @@ nothing more is evicted where they will suffice, and the load follows in the pla
 """
 
 from larder.core.books import Books, open_books
+from larder.core.copies import add_copies
 from larder.core.fetching import fetch_ahead, is_refused
 from larder.core.placing import Draft, place, place_in_free_memory
-from larder.core.plan import Plan, Reason, Scale
+from larder.core.plan import Plan, Reason
+from larder.core.sizing import size_pool
 from larder.core.snapshot import Model, PodState, Snapshot, Waiting
 from larder.core.upkeep import replace_revisions, retire_deleted, trim_copies, trim_overfull_pods
 from larder.core.worth import load_seconds
@@ -27,8 +29,9 @@ def plan(snapshot: Snapshot, now_seconds: float) -> Plan:
     _serve_waiting(draft)
     _keep_min_copies(draft)
     _rescue_from_leaving_pods(draft)
+    add_copies(draft)
     fetch_ahead(draft)
-    desired, scale = _size_pool(snapshot)
+    desired, scale = size_pool(snapshot, now_seconds)
     return Plan((*draft.actions, *scale), desired, tuple(draft.unplaced))
 
 
@@ -37,12 +40,10 @@ def load_order(books: Books, model: Model, held: Waiting, now_seconds: float) ->
 
     One load serves all that wait for its model, as in pull-based broadcast, where serving the largest total wait
     per length first is close to optimal (Vaidya and Hameed 1999; Aksoy and Franklin 1999). The length of a load is
-    what it takes of the pod: its time and its memory. The total wait is what it will be when the load is done, the
-    requests taken as spread evenly since the oldest.
+    what it takes of the pod: its time and its memory. The requests are taken as spread evenly since the oldest.
     """
-    seconds = load_seconds(model)
-    effort = seconds * books.size_bytes(model)
-    waited = max(0.0, now_seconds - held.oldest_seconds) * (held.count + 1) / 2.0 + held.count * seconds
+    waited = max(0.0, now_seconds - held.oldest_seconds) * (held.count + 1) / 2.0
+    effort = load_seconds(model) * books.size_bytes(model)
     return (-model.priority, -waited / effort, held.deadline_seconds, model.name)
 
 
@@ -88,17 +89,3 @@ def _rescue_from_leaving_pods(draft: Draft) -> None:
         pod = books.pods[copies[0].pod].pod
         if not is_refused(draft, model):
             place_in_free_memory(draft, model, Reason.RECYCLE, f"its pod {pod.name} is {pod.state.value}")
-
-
-def _size_pool(snapshot: Snapshot) -> tuple[int, tuple[Scale, ...]]:
-    settings, live = snapshot.settings, sum(p.state is not PodState.TERMINATING for p in snapshot.pods.values())
-    if settings.fixed_pods is not None:
-        desired, reason, why = settings.fixed_pods, Reason.FIXED_BY_USER, f"fixed at {settings.fixed_pods} by the user"
-    else:
-        asked = live if snapshot.asked_pods is None else snapshot.asked_pods
-        desired = min(max(asked, settings.min_pods), settings.max_pods)
-        reason = Reason.POOL_SCALE_UP if desired > asked else Reason.POOL_SCALE_DOWN
-        why = f"{asked} pods are outside {settings.min_pods} to {settings.max_pods}"
-    if snapshot.asked_pods is None or snapshot.asked_pods == desired:
-        return desired, ()
-    return desired, (Scale(desired, reason, f"{why}; from {snapshot.asked_pods} to {desired} pods"),)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from larder.core.attainment import Traffic
     from larder.core.outlook import Appraisal
 
 
@@ -125,6 +126,8 @@ class Settings:
     min_pods: int = 1
     max_pods: int = 1
     fixed_pods: int | None = None
+    target_attainment: float | None = None
+    """What the number of pods has to hold; None: the number of pods is only kept within its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +144,7 @@ class Snapshot:
     """The number of pods that the Deployment asks for now; None: not known, then no Scale is planned."""
     appraisal: "Appraisal | None" = None
     """What keeping and fetching each model is worth now; None: nothing is forecast, rates and recency decide."""
+    traffic: "Traffic | None" = None
+    """What was asked lately, of the models of the appraisal's catalog; needed to choose the number of pods."""
+    scaled_at_seconds: float | None = None
+    """When the number of pods was last changed; None: not known, then it is long ago."""

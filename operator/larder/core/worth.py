@@ -6,6 +6,7 @@ ASSUMED_LOAD_SECONDS = 1.0
 """For models whose load was never measured: equal for all, so that rate and recency decide."""
 RATE_AGE_SECONDS = 60.0
 """A rate older than this no longer counts; recency does."""
+BUSIEST = 0.95
 SHORTEST_GAP_SECONDS = 0.001
 
 Worth = tuple[int, float]
@@ -28,6 +29,29 @@ def request_rate(snapshot: Snapshot, name: str, last_used_seconds: float | None,
     return max(measured, 1.0 / max(now_seconds - last_used_seconds, SHORTEST_GAP_SECONDS))
 
 
+def queueing(rate_per_second: float, execution_seconds: float, copies: int) -> float:
+    """Seconds waited per second in the queues of so many copies, as M/D/1 each with an even share (Kleinrock 1975).
+
+    Above 95 % busy the queue would grow without end; it is then counted as at 95 % and in proportion to the excess.
+    """
+    if copies <= 0:
+        return 0.0
+    busy = rate_per_second * execution_seconds / copies
+    capped = min(busy, BUSIEST)
+    return rate_per_second * execution_seconds * capped / (2.0 * (1.0 - capped)) * max(1.0, busy / BUSIEST)
+
+
+def copy_worth(snapshot: Snapshot, model: Model, copies: int, now_seconds: float) -> float:
+    """Seconds of queueing per second that the last of `copies` copies spares; 0 for the first one."""
+    rate = snapshot.rates.get(model.name)
+    if copies < 2 or rate is None or model.execution_seconds is None:
+        return 0.0
+    if now_seconds - rate.at_seconds > RATE_AGE_SECONDS:
+        return 0.0
+    execution = model.execution_seconds.mean
+    return queueing(rate.per_second, execution, copies - 1) - queueing(rate.per_second, execution, copies)
+
+
 def resident_worth(snapshot: Snapshot, placement: Placement, copies: int, now_seconds: float) -> Worth:
     """What one of `copies` equal copies of a declared model is worth.
 
@@ -37,9 +61,10 @@ def resident_worth(snapshot: Snapshot, placement: Placement, copies: int, now_se
     if snapshot.appraisal is not None:
         value = snapshot.appraisal.keep_value(placement.model)
         if value is not None:
-            return (model.priority, value / copies)
+            return (model.priority, value / copies + copy_worth(snapshot, model, copies, now_seconds))
     used_seconds = placement.last_used_seconds
     if used_seconds is None:
         used_seconds = placement.since_seconds
     rate = request_rate(snapshot, placement.model, used_seconds, now_seconds)
-    return (model.priority, rate * load_seconds(model) / copies)
+    spared = copy_worth(snapshot, model, copies, now_seconds)
+    return (model.priority, rate * load_seconds(model) / copies + spared)

@@ -82,5 +82,5 @@ def _open_pods(world: World) -> list[int]:
 
 def _waited_per_effort(world: World, model: int) -> float:
     count, seconds = world.waiting_count(model), world.load_seconds[model]
-    waited = (world.now - world.waiting[model]) * (count + 1) / 2.0 + count * seconds
+    waited = (world.now - world.waiting[model]) * (count + 1) / 2.0
     return waited / (seconds * world.sizes[model])

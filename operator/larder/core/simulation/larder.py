@@ -1,12 +1,13 @@
 """Larder's own planner in the simulated world: the same `plan` as in the operator, on a snapshot of the world."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from larder.core.attainment import Traffic
 from larder.core.forecast import Forecaster
 from larder.core.outlook import Appraisal, appraise, make_catalog
-from larder.core.plan import Drain, Load, Plan, Reason
+from larder.core.plan import Drain, Load, Plan, Reason, Scale
 from larder.core.planner import plan
 from larder.core.simulation.workload import Workload
 from larder.core.simulation.world import World
@@ -18,6 +19,7 @@ from larder.core.snapshot import (
     PlacementState,
     Pod,
     PodState,
+    Rate,
     Settings,
     Snapshot,
     Waiting,
@@ -25,6 +27,9 @@ from larder.core.snapshot import (
 
 LOOK_EVERY_SECONDS = 5.0
 """How often the plan is made when nothing happens; the operator's loop is no slower."""
+SCALE_EVERY_SECONDS = 60.0
+WORTH_A_RATE = 0.3
+"""Models that keep a copy less busy than this need no second one; their rates are left out of the snapshot."""
 MOST_ROUNDS = 4
 """Plans in a row at one moment: a drain is done at once here, and the next plan loads into its memory."""
 
@@ -35,6 +40,9 @@ class Options:
 
     objectives: tuple[Objective, ...] | None = None
     protection_seconds: float = 0.0
+    target_attainment: float | None = None
+    least_pods: int = 1
+    most_pods: int = 1
 
 
 def declare(workload: Workload, options: Options) -> dict[str, Model]:
@@ -92,19 +100,27 @@ class LarderPolicy:
         self._options = options
         self._placements: dict[tuple[int, int], Placement] = {}
         self._look_at = 0.0
+        self._scale_at = 0.0
+        self._scaled_at: float | None = None
+        self._execution = np.array(workload.execution_seconds)
 
     def decide(self, world: World) -> None:
         """Play one moment."""
         if world.now >= self._look_at:
             self._look_at = world.now + LOOK_EVERY_SECONDS
             world.wake_at(self._look_at)
-        if all(n >= world.hardware.loads_at_once for n in world.loads_running.values()):
+        scaling = self._options.target_attainment is not None and world.now >= self._scale_at
+        if scaling:
+            self._scale_at = world.now + SCALE_EVERY_SECONDS
+        elif all(n >= world.hardware.loads_at_once for n in world.loads_running.values()):
             return
         self._demand.advance(world.now)
         appraisal = self._appraise(world)
         for _ in range(MOST_ROUNDS):
-            decided = plan(self._snapshot(world, appraisal), world.now)
-            if not self._apply(world, decided):
+            snapshot = self._snapshot(world, appraisal)
+            decided = plan(self._sized(world, snapshot) if scaling else snapshot, world.now)
+            scaling = False
+            if not self._apply(world, decided, appraisal):
                 return
 
     def _appraise(self, world: World) -> Appraisal:
@@ -116,7 +132,7 @@ class LarderPolicy:
         names = self._names
         self._refresh(world)
         limits = Settings(
-            1,
+            default_model_bytes=1,
             loads_at_once=world.hardware.loads_at_once,
             protection_seconds=self._options.protection_seconds,
             max_pods=len(world.pods),
@@ -128,7 +144,38 @@ class LarderPolicy:
             for m, since in world.waiting.items()
             if not world.loading[m]
         }
-        return Snapshot(limits, self._models, pods, tuple(self._placements.values()), waiting, appraisal=appraisal)
+        placements = tuple(self._placements.values())
+        return Snapshot(limits, self._models, pods, placements, waiting, self._rates(world), appraisal=appraisal)
+
+    def _rates(self, world: World) -> dict[str, Rate]:
+        rates = self._demand.forecaster.rates_per_second()
+        busy = np.nonzero(rates * self._execution > WORTH_A_RATE)[0]
+        return {self._names[n]: Rate(float(rates[n]), world.now) for n in busy.tolist()}
+
+    def _sized(self, world: World, snapshot: Snapshot) -> Snapshot:
+        """The same with what the autoscaler needs."""
+        traffic = self._demand.forecaster.traffic()
+        limits = replace(
+            snapshot.settings,
+            min_pods=self._options.least_pods,
+            max_pods=self._options.most_pods,
+            target_attainment=self._options.target_attainment,
+        )
+        return replace(
+            snapshot,
+            settings=limits,
+            asked_pods=len(world.pods) + len(world.starting),
+            scaled_at_seconds=self._scaled_at,
+            traffic=Traffic(traffic.active_share[self._order], traffic.burst[self._order]),
+        )
+
+    def _scale(self, world: World, pods: int, appraisal: Appraisal) -> None:
+        self._scaled_at = world.now
+        while len(world.pods) + len(world.starting) < pods:
+            world.add_pod(world.hardware.start_seconds)
+        while len(world.pods) > 1 and len(world.pods) + len(world.starting) > pods:
+            worth = {p: sum(appraisal.keep_value(self._names[m]) or 0.0 for m in on) for p, on in world.pods.items()}
+            world.remove_pod(min(worth, key=lambda p: (worth[p], p)))
 
     def _refresh(self, world: World) -> None:
         for key in world.changed:
@@ -143,7 +190,7 @@ class LarderPolicy:
             self._placements[key] = Placement(self._names[model], f"p{pod}", state, world.sizes[model], since)
         world.changed.clear()
 
-    def _apply(self, world: World, decided: Plan) -> bool:
+    def _apply(self, world: World, decided: Plan, appraisal: Appraisal) -> bool:
         """Apply the plan; whether it drained anything, so that another may follow at this moment."""
         drained = False
         for action in decided.actions:
@@ -153,4 +200,6 @@ class LarderPolicy:
             elif isinstance(action, Drain):
                 world.evict(self._numbers[action.model], int(action.pod[1:]))
                 drained = True
+            elif isinstance(action, Scale):
+                self._scale(world, action.pods, appraisal)
         return drained

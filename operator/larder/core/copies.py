@@ -1,0 +1,46 @@
+"""More copies of busy models: a copy is worth the queueing that it spares."""
+
+from larder.core.fetching import FETCH_MARGIN, is_refused
+from larder.core.placing import Draft, best_offer, evict
+from larder.core.plan import Reason
+from larder.core.snapshot import Model, PlacementState
+from larder.core.worth import RATE_AGE_SECONDS, copy_worth
+
+BUSY = 0.7
+"""Share of its copies' time that a model may use before another copy is considered."""
+
+
+def add_copies(draft: Draft) -> None:
+    """One more copy of each model that keeps its copies too busy, where memory is free or what leaves is worth less."""
+    for name in sorted(draft.books.snapshot.rates):
+        model = draft.books.snapshot.models.get(name)
+        if model is None or model.deleted or model.stateful or not _is_busy(draft, model):
+            continue
+        if not is_refused(draft, model):
+            _add_copy(draft, model)
+
+
+def _is_busy(draft: Draft, model: Model) -> bool:
+    copies, rate = draft.books.serving_copies(model.name), draft.books.snapshot.rates[model.name]
+    if not copies or model.execution_seconds is None or any(c.state is not PlacementState.READY for c in copies):
+        return False
+    if model.max_copies is not None and len(copies) >= model.max_copies:
+        return False
+    fresh = draft.now_seconds - rate.at_seconds <= RATE_AGE_SECONDS
+    return fresh and rate.per_second * model.execution_seconds.mean > BUSY * len(copies)
+
+
+def _add_copy(draft: Draft, model: Model) -> None:
+    books = draft.books
+    copies = len(books.serving_copies(model.name))
+    value = copy_worth(books.snapshot, model, copies + 1, draft.now_seconds)
+    size = books.size_bytes(model)
+    pods = [p for p in books.pods.values() if books.may_start_load(p, model)]
+    roomy = [p for p in pods if p.free_bytes >= size]
+    why = f"{copies} copies are too busy: one more spares {value:.3g} s of queueing a second"
+    if roomy:
+        draft.load(model, min(roomy, key=lambda p: (p.loading, -p.free_bytes, p.pod.name)), Reason.DEMAND, why)
+        return
+    offer = best_offer(draft, model, pods, (model.priority, value / FETCH_MARGIN))
+    if offer is not None:
+        evict(draft, model, offer, Reason.DEMAND, why)
