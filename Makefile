@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help venv check render test unit cluster-up cluster-down demo demo-down
+.PHONY: help venv check render test unit cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -46,3 +46,15 @@ test: venv ## everything, each suite within its share of the time (CONTRIBUTING.
 
 bench-coldstart: venv ## what a cold request costs over Triton's own load
 	$(BIN)/python -m benchmarks.coldstart
+
+bench-cache: venv ## Larder against every classical cache policy (an hour on one core)
+	$(BIN)/python -m benchmarks.cache
+
+bench-fleet: venv ## pod-hours of Larder, ModelMesh-like, KEDA-like and static fleets
+	$(BIN)/python -m benchmarks.fleet
+
+bench-calibration: venv ## predicted against simulated attainment
+	$(BIN)/python -m benchmarks.calibration
+
+bench-plan: venv ## time of a full plan and of one cold request at 10,000 models x 1,000 pods
+	$(BIN)/python -m benchmarks.plan

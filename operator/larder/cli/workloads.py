@@ -50,7 +50,8 @@ def load_workload(source: Source) -> Workload:
 def _cut(trace: Trace, start_seconds: float, minutes: int | None) -> tuple[tuple[np.ndarray, ...], float]:
     times = trace.times or ()
     last = max((float(t[-1]) for t in times if len(t)), default=0.0)
-    end = last + 1.0 if minutes is None else start_seconds + minutes * MINUTE_SECONDS
+    # An idle minute after the last event, so that the loads it began are seen to their end.
+    end = last + MINUTE_SECONDS if minutes is None else start_seconds + minutes * MINUTE_SECONDS
     return tuple(t[(t >= start_seconds) & (t < end)] - start_seconds for t in times), end - start_seconds
 
 
