@@ -131,7 +131,7 @@ async def test_a_container_that_restarted_in_place_is_not_routed_to_until_its_ow
 
 async def test_streamed_generation_passes_through_hot_and_cold():
     expected = [f"data: p/m/{number}" for number in range(3)]
-    async with a_model_on_one_pod() as (gateway, operator, fake, _):
+    async with a_model_on_one_pod() as (gateway, operator, _, _):
         url = f"http://{gateway.http}/v2/models/m/generate_stream"
         async with gateway.session.post(url, json={}) as answer:
             assert (await answer.text()).split("\n\n")[:3] == expected

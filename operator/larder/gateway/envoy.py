@@ -30,6 +30,8 @@ UNBOUNDED: Final = 1_000_000
 """Connections, requests and retries at once. The defaults fail most of a burst of retries; memory is the bound."""
 SLACK_BYTES: Final = 64 * 1024
 WINDOW_BYTES: Final = 64 * 1024 * 1024
+SMALLEST_WINDOW_BYTES: Final = 65_535
+LARGEST_WINDOW_BYTES: Final = 2**31 - 1
 
 _TYPE: Final = "type.googleapis.com/"
 _NO_ACTIVATOR: Final = "the model is on no pod and the gateway's activator, which waits for it, is not running"
@@ -123,7 +125,11 @@ def _manager(settings: Settings, protocol: str) -> Config:
         "request_timeout": REQUEST_TIMEOUT,
         "request_headers_timeout": "30s",
         "common_http_protocol_options": {"idle_timeout": CONNECTION_IDLE, "max_headers_count": 200},
-        "http2_protocol_options": _windows(1000) | {"connection_keepalive": {"interval": "60s", "timeout": "20s"}},
+        "http2_protocol_options": {
+            **_windows(settings.body_limit_bytes + SLACK_BYTES),
+            "max_concurrent_streams": 1000,
+            "connection_keepalive": {"interval": "60s", "timeout": "20s"},
+        },
         "route_config": _routes(protocol),
         "http_filters": [_lua(settings, protocol), _router()],
         "access_log": [_counter()],
@@ -131,12 +137,15 @@ def _manager(settings: Settings, protocol: str) -> Config:
     }
 
 
-def _windows(streams: int) -> Config:
-    """No pings to Triton: gRPC servers end a connection, and what runs on it, that pings more than every 5 minutes."""
+def _windows(stream_bytes: int) -> Config:
+    """Flow control; for a request the stream's window is also the bound on what is buffered of its body.
+
+    No pings to Triton: gRPC servers end a connection, and what runs on it, that pings more than every 5 minutes.
+    """
+    stream_bytes = min(max(stream_bytes, SMALLEST_WINDOW_BYTES), LARGEST_WINDOW_BYTES)
     return {
-        "max_concurrent_streams": streams,
-        "initial_stream_window_size": WINDOW_BYTES,
-        "initial_connection_window_size": 4 * WINDOW_BYTES,
+        "initial_stream_window_size": stream_bytes,
+        "initial_connection_window_size": min(4 * stream_bytes, LARGEST_WINDOW_BYTES),
     }
 
 
@@ -240,7 +249,7 @@ def _sentence(protocol: str, text: str) -> Config:
 
 
 def _clusters(settings: Settings, protocol: str) -> list[Config]:
-    upstream = {"http": {"http_protocol_options": {}}, "grpc": {"http2_protocol_options": _windows(UNBOUNDED)}}[
+    upstream = {"http": {"http_protocol_options": {}}, "grpc": {"http2_protocol_options": _windows(WINDOW_BYTES)}}[
         protocol
     ]
     options_type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -26,7 +26,7 @@ function envoy_on_request(handle)
       handle:streamInfo():dynamicMetadata():set("envoy.lb", "model", unescape(name))
     end
   end
-  local length = tonumber(headers:get("content-length"))
+  local length = tonumber(headers:get("content-length") or "")
   if length then
     if length > BODY_LIMIT then refuse(handle) end
   elseif headers:get(":method") == "POST" then
