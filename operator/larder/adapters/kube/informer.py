@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
@@ -127,23 +127,6 @@ class Informer(Generic[T]):
     def _remove(self, key: Key) -> None:
         if self.items.pop(key, None) is not None:
             self.changed(key, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Copies(Generic[T]):
-    """Several informers of one kind, a namespace each, read as one."""
-
-    informers: tuple[Informer[T], ...]
-
-    def items(self) -> Iterator[tuple[Key, T]]:
-        """All objects by key."""
-        for informer in self.informers:
-            yield from informer.items.items()
-
-    @property
-    def synced(self) -> bool:
-        """Whether every list is complete."""
-        return all(informer.synced.is_set() for informer in self.informers)
 
 
 def _key(manifest: Manifest) -> Key:
