@@ -33,7 +33,9 @@ RUN (python3 -c 'import ensurepip' 2>/dev/null \
  && if dpkg -s python3-venv >/dev/null 2>&1; then apt-get purge -y -q --auto-remove python3-venv; fi \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 COPY --from=application /app /opt/larder/app
-ENV PATH=/opt/larder/app/bin:/opt/larder/bin:/usr/local/bin:/usr/bin:/bin \
+# LOGNAME: kopf asks for the name of its user, and this one is in no passwd.
+ENV LOGNAME=larder \
+    PATH=/opt/larder/app/bin:/opt/larder/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
