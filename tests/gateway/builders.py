@@ -120,7 +120,9 @@ class FakePod:
             return web.json_response({"model_stats": stats})
         name = parts[3]
         if name not in self.loaded:
-            return web.json_response({"error": f"Request for unknown model: '{name}' is not found"}, status=404)
+            # As 2.51 says it: of a model that was loaded once, with its version 503; of readiness and statistics 400.
+            status = 400 if parts[-1] in ("ready", "stats") else 503 if "versions" in parts else 404
+            return web.json_response({"error": f"Request for unknown model: '{name}' is not found"}, status=status)
         if "versions" in parts and parts[5] != "1":
             return web.json_response({"error": f"version {parts[5]} of '{name}' is not found"}, status=404)
         if parts[-1] == "infer":
@@ -156,12 +158,15 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, owner):
         self.owner = owner
 
-    async def _found(self, name, context):
+    async def _found(self, name, context, version=""):
+        if name not in self.owner.loaded and version:
+            text = f"Request for unknown model: '{name}' version {version} is not at ready state"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         if name not in self.owner.loaded:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{name}' is not found")
 
     async def ModelInfer(self, request, context):  # noqa: N802
-        await self._found(request.model_name, context)
+        await self._found(request.model_name, context, request.model_version)
         if request.model_version not in ("", "1"):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"version {request.model_version} is not found")
         answer = await self.owner.run(request.model_name, request.id)
@@ -184,7 +189,8 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         return response
 
     async def ModelStatistics(self, request, context):  # noqa: N802
-        await self._found(request.name, context)
+        if request.name not in self.owner.loaded:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"requested model '{request.name}' is not available")
         response = service_pb2.ModelStatisticsResponse()
         response.model_stats.add(name=request.name, version="1", inference_count=2)
         return response

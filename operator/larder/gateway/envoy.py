@@ -150,35 +150,52 @@ def _windows(stream_bytes: int) -> Config:
 
 
 def _routes(protocol: str) -> Config:
-    retry: Config = {
-        "num_retries": 1,
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.005s"},
-    }
-    if protocol == "http":
-        retry |= {
-            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
-            "retriable_status_codes": [404],
-        }
-    else:
-        retry |= {
-            "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
-            "retriable_headers": [
-                {"name": "grpc-status", "string_match": {"exact": "5"}},
-                # What a gRPC server says, as it ends, to the calls that it still has.
-                {"name": "grpc-message", "string_match": {"exact": "Cancelling all calls"}},
-            ],
-        }
-    route = {"cluster": f"pool_{protocol}", "timeout": "0s", "retry_policy": retry}
+    routes = _http_routes() if protocol == "http" else [_route("grpc", {"prefix": "/"}, _grpc_stale())]
     return {
         "virtual_hosts": [
             {
                 "name": "pool",
                 "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": route}],
+                "routes": routes,
                 "response_headers_to_remove": ["x-envoy-ratelimited", "x-envoy-upstream-service-time"],
             }
         ]
     }
+
+
+def _http_routes() -> list[Config]:
+    """Triton says that a model is not there by 404; with a version also by 503; of readiness and statistics by 400."""
+    stale_statuses: tuple[tuple[Config, list[int]], ...] = (
+        ({"safe_regex": {"regex": "/v2/models/.+/(ready|stats)"}}, [400, 404, 503]),
+        ({"safe_regex": {"regex": "/v2/models/[^/]+/versions/.+"}}, [404, 503]),
+        ({"prefix": "/"}, [404]),
+    )
+    return [
+        _route("http", match, {"retry_on": "retriable-status-codes", "retriable_status_codes": codes})
+        for match, codes in stale_statuses
+    ]
+
+
+def _grpc_stale() -> Config:
+    """The ways in which Triton says that a model is not there, and what a gRPC server says as it ends."""
+    messages: tuple[Config, ...] = (
+        {"suffix": " is not at ready state"},
+        {"prefix": "requested model '"},
+        {"exact": "Cancelling all calls"},
+    )
+    headers = [{"name": "grpc-status", "string_match": {"exact": "5"}}]
+    headers += [{"name": "grpc-message", "string_match": match} for match in messages]
+    return {"retry_on": "retriable-headers", "retriable_headers": headers}
+
+
+def _route(protocol: str, match: Config, stale: Config) -> Config:
+    retry = {
+        **stale,
+        "retry_on": f"connect-failure,refused-stream,reset,{stale['retry_on']}",
+        "num_retries": 1,
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.005s"},
+    }
+    return {"match": match, "route": {"cluster": f"pool_{protocol}", "timeout": "0s", "retry_policy": retry}}
 
 
 def _lua(settings: Settings, protocol: str) -> Config:

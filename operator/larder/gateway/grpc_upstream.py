@@ -36,7 +36,9 @@ _LOST: Final = re.compile(
     r"cancelling all calls|endpoint closing|transport closed|connection timed out|keepalive",
     re.I,
 )
-_STALE_CODES: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE)
+_STALE_CODES: Final = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE})
+_STALE_LOOKUP_CODES: Final = _STALE_CODES | {grpc.StatusCode.INVALID_ARGUMENT}
+"""How Triton says that a model is not there: to an inference, and to statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class GrpcUpstream:
             task.add_done_callback(self._closing.discard)
 
     async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
-        """Send the message to one copy. NOT_FOUND or UNAVAILABLE of a model ready there is Triton's own answer."""
+        """Send the message to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         if request.stateful and not await self._connected(endpoint.ip):
             return Broken(sent=False, message="no connection")
         response = await self._send(endpoint.ip, request)
@@ -94,9 +96,11 @@ class GrpcUpstream:
             return Broken(sent=False, message=response.details)
         if response.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL) and _LOST.search(response.details):
             return Broken(sent=True, message=response.details)
-        if response.code not in _STALE_CODES or await self._ready(endpoint.ip, model):
+        doubtful = _STALE_CODES if request.method == "ModelInfer" else _STALE_LOOKUP_CODES
+        if response.code not in doubtful or await self._ready(endpoint.ip, model):
             return Answered(response)
-        return Stale() if response.code is grpc.StatusCode.NOT_FOUND else Broken(sent=True, message=response.details)
+        unavailable = response.code is grpc.StatusCode.UNAVAILABLE
+        return Broken(sent=True, message=response.details) if unavailable else Stale()
 
     async def ask(self, ip: str, method: str, message: bytes) -> bytes:
         """Ask a pod itself. Raises UnavailableError when it does not answer in time."""
