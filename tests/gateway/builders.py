@@ -28,6 +28,11 @@ MIB = 1024 * 1024
 _addresses = (f"127.{os.getpid() % 200 + 20}.{n // 250}.{n % 250 + 2}" for n in itertools.count())
 
 
+def free_address():
+    """A loopback address that nothing of this process uses yet, for the product's own ports."""
+    return next(_addresses)
+
+
 def residency(container, generation, *models, term=1, draining=()):
     listed = {name: Resident() for name in models} | {name: Resident(routable=False) for name in draining}
     return Residency(container, term, generation, listed)
@@ -69,7 +74,7 @@ class FakePod:
 
     name: str
     loaded: set = field(default_factory=set)
-    ip: str = field(default_factory=lambda: next(_addresses))
+    ip: str = field(default_factory=free_address)
     gate: asyncio.Event | None = None
     resets: int = 0
     ran: list = field(default_factory=list)
@@ -245,7 +250,7 @@ class Gateway:
             demand_token=TOKEN,
             tls_dir=self.tls_dir,
             run_dir=Path(run_dir),
-            bind_address=next(_addresses),
+            bind_address=free_address(),
         )
         ports, address = self.settings.ports, self.settings.bind_address
         self.http, self.grpc = f"{address}:{ports.http}", f"{address}:{ports.grpc}"
