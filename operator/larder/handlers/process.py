@@ -80,6 +80,8 @@ async def stop(memo: kopf.Memo, **_: Any) -> None:
 
 def configure(settings: kopf.OperatorSettings) -> None:
     """kopf posts no Events of its own, looks for no new kinds, and never gives up on the API server."""
+    # It logs every event, our own writes of status included.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True

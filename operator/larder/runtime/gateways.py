@@ -135,7 +135,7 @@ class Gateways:
                     failures = 0
                     await self._converse(link, socket)
             except LarderError as error:
-                log.log(logging.INFO if failures else logging.WARNING, "%s: %s", link.view.name, error)
+                log.log(logging.WARNING if link.view.ready else logging.DEBUG, "%s: %s", link.view.name, error)
             finally:
                 link.socket, link.outbox = None, asyncio.Queue()
             self.errors += 1

@@ -56,9 +56,16 @@ class Operator:
         if meta.get("deletionTimestamp"):
             self.remove_pool(key)
             return
+        before = self.pools.get(key)
         try:
-            self.pools[key] = parse_model_pool(manifest)
+            pool = self.pools[key] = parse_model_pool(manifest)
             self.bad_pools.pop(key, None)
+            if before is not None and (before.meta.uid, before.meta.generation) == (
+                pool.meta.uid,
+                pool.meta.generation,
+            ):
+                # Nothing but its status changed, by our own hand.
+                return
         except InvalidInputError as error:
             log.warning("ModelPool %s/%s: %s", *key, error)
             self.bad_pools[key] = BadPool.of(manifest, str(error))

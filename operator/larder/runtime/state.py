@@ -55,7 +55,7 @@ class Timings:
     """Bounds and pauses in seconds, at hand for tests."""
 
     drain_acknowledged: float = 2.0
-    index_pauses: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    index_pauses: tuple[float, ...] = tuple(min(1.0, 0.004 * 1.2**turn) for turn in range(32))
     leaking_pause: float = 5.0
     resync: float = 30.0
     status: float = 1.0
