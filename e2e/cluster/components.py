@@ -16,6 +16,7 @@ ETCD_CLIENT_PORT, ETCD_PEER_PORT = 2379, 2380
 CONTROLLER_MANAGER_PORT, SCHEDULER_PORT = 10257, 10259
 PROXY_HEALTH_PORT, PROXY_METRICS_PORT = 10256, 10249
 CAP_SYS_RESOURCE = 24
+UNSYNCED = "--unsafe-no-fsync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def etcd(settings: Settings, binary: Path) -> Program:
         *(str(binary), "etcd", "--name=etcd", f"--data-dir={settings.state / 'etcd'}"),
         *(f"--listen-client-urls={url}", f"--advertise-client-urls={url}", "--log-level=warn"),
         f"--listen-peer-urls=http://127.0.0.1:{ETCD_PEER_PORT}",
-        *(() if settings.durable else ("--unsafe-no-fsync",)),
+        *(() if settings.durable else (UNSYNCED,)),
     )
     return Program("etcd", argv, (ETCD_CLIENT_PORT, ETCD_PEER_PORT), grace_seconds=5.0)
 

@@ -1,9 +1,11 @@
 """Brings a cluster up, takes it down, and says how it is. Every step looks at what is there first."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -51,7 +53,7 @@ def up(settings: Settings, progress: Progress) -> Artefacts:
         artefacts = build(settings, progress)
         _link_programs(settings, artefacts)
         with progress.step("Starting the control plane"):
-            plan = _prepare(settings, artefacts)
+            plan = _prepare(_kept_durable(settings), artefacts)
             _start_control_plane(settings, plan)
         _load_images(settings, artefacts, progress)
         with progress.step("Starting the node"):
@@ -103,6 +105,12 @@ def is_up(settings: Settings) -> bool:
     return running and nodes_ready and api.resolves(settings.dns_address, f"kubernetes.default.svc.{CLUSTER_NAME}")
 
 
+def is_durable(settings: Settings) -> bool:
+    """Whether an etcd runs that syncs to disk."""
+    record = processes.running(_records(settings), "etcd")
+    return record is not None and components.UNSYNCED not in processes.arguments(record)
+
+
 def _records(settings: Settings) -> Path:
     return settings.state / "run"
 
@@ -125,6 +133,11 @@ def _link_programs(settings: Settings, artefacts: Artefacts) -> None:
             link.symlink_to(target)
 
 
+def _kept_durable(settings: Settings) -> Settings:
+    """A store that syncs to disk goes on doing so: who asked for it may be timing something right now."""
+    return replace(settings, durable=settings.durable or is_durable(settings))
+
+
 def _prepare(settings: Settings, artefacts: Artefacts) -> Plan:
     """Everything that programs need before they start: a clean slate after a crash, certificates, files, network."""
     roots = cgroups.hierarchies()
@@ -132,6 +145,8 @@ def _prepare(settings: Settings, artefacts: Artefacts) -> Plan:
         _stop(settings, [name for name, _ in _graces(settings)])
         cgroups.kill(settings.cgroup, roots)
         _remove_remains(settings)
+    for process_id in processes.strays(_records(settings), cgroups.processes(settings.cgroup, roots, cgroups.SYSTEM)):
+        os.kill(process_id, signal.SIGKILL)
     folder = settings.state / "pki"
     pki.ensure(folder, pki.identities(settings))
     for file in components.kubeconfigs(settings):

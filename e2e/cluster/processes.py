@@ -61,6 +61,30 @@ def start_ticks(process_id: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def arguments(record: Record) -> tuple[str, ...]:
+    """The command line of a program that runs; empty if it just ended."""
+    try:
+        return tuple(Path(f"/proc/{record.process_id}/cmdline").read_text().split("\0"))
+    except OSError:
+        return ()
+
+
+def strays(folder: Path, members: Iterable[int]) -> frozenset[int]:
+    """Programs among the members of our control group that no record knows: we ended before we could write it.
+
+    Ours are leaders of their session; what they start, shims above all, is not.
+    """
+    known = {record.process_id for path in folder.glob("*.json") if (record := running(folder, path.stem))}
+    return frozenset(process_id for process_id in members if process_id not in known and _leads_session(process_id))
+
+
+def _leads_session(process_id: int) -> bool:
+    try:
+        return os.getsid(process_id) == process_id
+    except ProcessLookupError:
+        return False
+
+
 def start(folder: Path, logs: Path, program: Program, entries: Iterable[Path]) -> Record:
     """Start a program in its own session and control groups, detached from us, and record it."""
     logs.mkdir(parents=True, exist_ok=True)
