@@ -1,6 +1,7 @@
 """Programs are known again by process id and start time, and nothing else is ever ended."""
 
 import json
+import os
 import subprocess
 import sys
 import time
