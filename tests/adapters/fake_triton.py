@@ -26,6 +26,8 @@ class FakeModel:
     unload_gate: asyncio.Event | None = None
     executed: int = 0
     execution_seconds: float = 0.01
+    failed: int = 0
+    failed_seconds: float = 0.0
 
 
 @dataclass
@@ -158,6 +160,8 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
             if model.state == "READY":
                 line = answer.model_stats.add(name=name, version="1")
                 line.inference_stats.success.count = model.executed
+                line.inference_stats.fail.count = model.failed
+                line.inference_stats.fail.ns = int(model.failed_seconds * 1e9)
                 line.inference_stats.compute_infer.count = model.executed
                 line.inference_stats.compute_infer.ns = int(model.executed * model.execution_seconds * 1e9)
         return answer

@@ -57,12 +57,16 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Counters of one model since it was loaded: inferences that succeeded and failed, and their compute time."""
+    """Counters of one model since it was loaded: inferences that succeeded and failed, and the time they took.
+
+    What a client did wrong (a type, a shape) is not counted as failed.
+    """
 
     succeeded: int
     failed: int
     computed: int
     compute_seconds: float
+    failed_seconds: float = 0.0
 
 
 class TritonControl:
@@ -162,4 +166,5 @@ def _add(total: Execution | None, statistics: Any) -> Execution:
         before.failed + statistics.fail.count,
         before.computed + statistics.compute_infer.count,
         before.compute_seconds + sum(phase.ns for phase in phases) / 1e9,
+        before.failed_seconds + statistics.fail.ns / 1e9,
     )

@@ -19,7 +19,16 @@ def begin_drain(state: PoolState, book: PodBook, action: Drain) -> None:
 
 
 async def drain(state: PoolState, book: PodBook, model: str) -> None:
-    """Publish that routing stops, wait until gateways have seen it or two seconds have passed, then unload."""
+    """Stop routing to a placement that is Draining, then unload it."""
+    if await stop_routing(state, book, model):
+        await unload(state, book, model)
+
+
+async def stop_routing(state: PoolState, book: PodBook, model: str) -> bool:
+    """Publish that routing stops and wait until gateways have seen it, or two seconds have passed.
+
+    The placement is Unloading then. False: the container is another one, and nothing is left to do.
+    """
     container = book.adopted
     version, written = state.publisher.publish(book)
     bound = state.timings.drain_acknowledged
@@ -32,9 +41,9 @@ async def drain(state: PoolState, book: PodBook, model: str) -> None:
     if behind:
         state.report.unacknowledged(book.view.name, behind)
     if book.adopted != container or model not in book.placements:
-        return
+        return False
     book.move(model, PlacementState.UNLOADING, now)
-    await unload(state, book, model)
+    return True
 
 
 async def unload(state: PoolState, book: PodBook, model: str) -> None:

@@ -27,7 +27,7 @@ from larder.runtime.state import Clock, Control, Controls, PoolState, Timings
 from larder.runtime.status_writer import StatusWriter
 from larder.runtime.tasks import Tasks
 from larder.runtime.upkeep import Objects, Upkeep
-from larder.runtime.watching import Executions, Mounts, watch_drift
+from larder.runtime.watching import Mounts, Readings
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +126,7 @@ class PoolRunner:
                     self._keep_rounds(),
                     self._keep_status(),
                     self._keep_mounts(),
-                    Executions(self.state).run(),
-                    watch_drift(self.state),
+                    Readings(self.state).run(),
                 ):
                     group.create_task(work)
         finally:

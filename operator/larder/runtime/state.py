@@ -59,7 +59,8 @@ class Timings:
     leaking_pause: float = 5.0
     resync: float = 30.0
     status: float = 1.0
-    statistics: float = 30.0
+    statistics: float = 5.0
+    dead_unload: float = 3.0
     reapply: float = 300.0
     trouble: float = 5.0
 
