@@ -124,6 +124,7 @@ async def test_in_mode_advise_nothing_is_loaded_and_everything_is_said():
         reason, message = stage.events("AdviseLoad", "a")[0]
         assert reason == "MinCopies" and message.startswith("Advice:")
         await stage.kube.until(lambda _: stage.status("a").get("lastDecision"))
+        await stage.kube.until(lambda k: "larder.dev/serving" in str(k.find("pods", "t0")["status"]))
         assert triton.named("load") == []
 
 

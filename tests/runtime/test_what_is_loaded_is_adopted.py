@@ -70,6 +70,22 @@ async def test_a_restarted_operator_reloads_nothing_and_writes_no_pod():
         assert stage.kube.find("pods", "t0")["metadata"]["annotations"] == published
 
 
+async def test_another_leader_keeps_the_last_decision_and_the_measured_times():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        await stage.triton(a=FakeModel())
+        await stage.start()
+        await stage.kube.until(lambda _: stage.status("a").get("loadSeconds"))
+        await stage.stop()
+        before = stage.status("a")
+        await stage.start()
+        await stage.model("b", copies={"min": 1})
+        await stage.phase("b", "Failed")
+        assert stage.status("a") == before
+        assert stage.status("pool", "modelpools")["lastDecision"]["action"] == "Load"
+
+
 async def test_a_load_in_progress_is_adopted_not_repeated():
     async with Stage() as stage:
         gate = asyncio.Event()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from larder.adapters.triton import IndexEntry, IndexState
+from larder.api.demand import Hint
 from larder.api.residency import Residency, decode
 from larder.core.snapshot import Placement, PlacementState
 from larder.errors import InvalidInputError, LarderError
@@ -180,6 +181,8 @@ def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency 
                 state.books.model(name).last_bytes = placement.memory_bytes
     if record is None or dict(record.models) != dict(book.residency(0).models):
         state.publisher.publish(book)
+    else:
+        state.gateways.tell(Hint(book.view.uid, book.residency(state.fence.term)))
 
 
 async def _gone(state: PoolState, book: PodBook, model: str) -> None:

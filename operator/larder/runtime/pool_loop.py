@@ -25,6 +25,7 @@ from larder.runtime.declared import resolve
 from larder.runtime.failures import failure_message, heal_failures
 from larder.runtime.gates import set_gate
 from larder.runtime.gather import gather
+from larder.runtime.memory import remembered
 from larder.runtime.pods import PodView
 from larder.runtime.state import PoolState
 
@@ -144,6 +145,9 @@ class PoolLoop:
         views = list(self.world.pods())
         self._sync_pods({view.name: view for view in views if view.component == names.TRITON})
         state.gateways.follow(view for view in views if view.component == names.GATEWAY)
+        for name, model in state.declared.serving.items():
+            if name not in state.books.models:
+                state.books.models[name] = remembered(model, state.clock.unix())
         heal_failures(state)
         _forget_models(state)
 
@@ -201,7 +205,9 @@ class PoolLoop:
 
     def _set_gates(self, decided: Plan) -> None:
         """A pod is ready for the cluster once adopted and warm; it stays so until its container is another one."""
-        coming = {a.pod for a in decided.actions if isinstance(a, Load) and a.reason is not Reason.COLD_REQUEST}
+        advised = self.state.pool.mode == "Advise"
+        loads = [a for a in decided.actions if isinstance(a, Load) and a.reason is not Reason.COLD_REQUEST]
+        coming = set() if advised else {action.pod for action in loads}
         for book in self.state.books.pods.values():
             loading = any(p.state is PlacementState.LOADING for p in book.placements.values())
             was_warm = bool(book.view.gate) and book.gate is not False

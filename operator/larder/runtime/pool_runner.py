@@ -18,6 +18,7 @@ from larder.runtime.children import Keys
 from larder.runtime.declared import resolve
 from larder.runtime.gateways import Gateways, Socket
 from larder.runtime.leadership import Fence, NotLeadingError
+from larder.runtime.memory import last_decision
 from larder.runtime.pods import PodView
 from larder.runtime.pool_loop import PoolLoop, World
 from larder.runtime.publish import Pods, Publisher
@@ -62,7 +63,8 @@ class PoolRunner:
 
     def __init__(self, world: World, surface: Surface) -> None:
         self._world, self._surface = world, surface
-        pool, books, clock = world.pool(), Books(), surface.clock
+        pool, clock = world.pool(), surface.clock
+        books = Books(last_decision=last_decision(pool.status))
         self._upkeep = Upkeep(surface.cluster, surface.platform, surface.make_key, surface.fence.check)
         self._scaled: int | None = None
         self._deployments = world.deployments()
@@ -165,7 +167,7 @@ class PoolRunner:
 
     async def _keep_mounts(self) -> None:
         while True:
-            await self._mounts.look(self._triton())
+            await self._mounts.look({view.name: view for view in self._world.pods()})
             self._due_status.set()
             await asyncio.sleep(self._surface.timings.trouble)
 

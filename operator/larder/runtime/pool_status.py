@@ -125,8 +125,9 @@ def _first_trouble(views: tuple[PodView, ...]) -> Trouble | None:
 def _gateway_ready(around: Surroundings) -> Condition:
     if any(view.ready and not view.deleting for view in around.gateways):
         return _good(PoolCondition.GATEWAY_READY)
+    unmounted = [around.unmounted[view.name] for view in around.gateways if view.name in around.unmounted]
     trouble = _first_trouble(around.gateways)
-    text = trouble.message if trouble else "no gateway pod is ready"
+    text = unmounted[0] if unmounted else trouble.message if trouble else "no gateway pod is ready"
     return Condition(PoolCondition.GATEWAY_READY, False, ConditionReason.GATEWAY_NOT_READY, text)
 
 
