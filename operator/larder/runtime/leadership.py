@@ -98,13 +98,15 @@ class Leadership:
 
     async def release(self) -> None:
         """Let another lead at once. After `run` was cancelled."""
-        if not self.leading or self._record is None:
+        if self._renewed_seconds is None:
             return
-        released = replace(self._record, holder="")
         self._lose("it was released")
         try:
             async with asyncio.timeout(self.timing.renew_seconds / 2):
-                await self.store.write(released, 1.0)
+                # Read anew: a renewal may have been under way when this replica was told to end.
+                found = await self.store.read()
+                if found is not None and found.holder == self.identity:
+                    await self.store.write(replace(found, holder=""), 1.0)
         except (LarderError, TimeoutError) as error:
             log.warning("the Lease could not be released: %s", error)
 
