@@ -104,6 +104,10 @@ def _trouble(name: str, status: Mapping[str, Any], conditions: Mapping[str, Any]
         kind = ConditionReason.IMAGE_UNAVAILABLE if reason in _IMAGE else ConditionReason.CONTAINER_FAILS
         said = "; ".join(filter(None, (why.get("message"), _last_words(container))))
         return Trouble(kind, f"Pod {name}, container {container['name']}: {reason}: {said}")
+    for container in status.get("containerStatuses") or ():
+        if not container.get("ready") and container.get("restartCount") and _last_words(container):
+            text = f"restarted {container['restartCount']} times: {_last_words(container)}"
+            return Trouble(ConditionReason.CONTAINER_FAILS, f"Pod {name}, container {container['name']}: {text}")
     scheduled = conditions.get("PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False":
         return Trouble(ConditionReason.UNSCHEDULABLE, f"Pod {name}: {scheduled.get('message', '')}")
@@ -113,9 +117,10 @@ def _trouble(name: str, status: Mapping[str, Any], conditions: Mapping[str, Any]
 
 
 def _last_words(container: Mapping[str, Any]) -> str:
-    """What the container said when it last ended: its exit and the end of its output."""
+    """What the container said when it last ended: its exit and the end of its output, without tables."""
     ended = (container.get("lastState") or {}).get("terminated")
     if not ended:
         return ""
-    tail = " ".join((ended.get("message") or "").split())[-400:]
-    return f"it ended with {ended.get('reason')} ({ended.get('exitCode')}) {tail}".rstrip()
+    lines = [line.strip() for line in (ended.get("message") or "").splitlines()]
+    said = [line for line in lines if line and line[0] not in "|+"]
+    return f"it ended with {ended.get('reason')} ({ended.get('exitCode')}) {' '.join(said[-3:])[-400:]}".rstrip()
