@@ -179,7 +179,8 @@ def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency 
                 state.tasks.spawn(drain(state, book, name), f"drain {name} on {placement.pod}")
             case PlacementState.READY:
                 state.books.model(name).last_bytes = placement.memory_bytes
-    if record is None or dict(record.models) != dict(book.residency(0).models):
+    newest = state.publisher.generations.get(book.view.uid, 0)
+    if record is None or newest > record.generation or dict(record.models) != dict(book.residency(0).models):
         state.publisher.publish(book)
     else:
         state.gateways.tell(Hint(book.view.uid, book.residency(state.fence.term)))

@@ -74,7 +74,6 @@ class Gateways:
         self._now = now
         self._links: dict[str, Link] = {}
         self._moved = asyncio.Event()
-        self.errors = 0
 
     def follow(self, views: Iterable[PodView]) -> None:
         """Follow exactly these pods, by uid."""
@@ -138,7 +137,6 @@ class Gateways:
                 log.log(logging.WARNING if link.view.ready else logging.DEBUG, "%s: %s", link.view.name, error)
             finally:
                 link.socket, link.outbox = None, asyncio.Queue()
-            self.errors += 1
             await asyncio.sleep(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)])
             failures += 1
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from larder.adapters.kube.informer import Source
@@ -56,6 +56,7 @@ class Surface:
     timings: Timings
     platform: Platform
     make_key: Callable[[], str]
+    generations: dict[str, int] = field(default_factory=dict)
 
 
 class PoolRunner:
@@ -73,7 +74,14 @@ class PoolRunner:
         report = Reporter(pool, books, surface.notes, clock.unix)
         gateways = Gateways(self._open_stream, self, clock.unix)
         publisher = Publisher(
-            surface.cluster, surface.fence, books, tasks, gateways.tell, clock.monotonic, self._published
+            pods=surface.cluster,
+            fence=surface.fence,
+            books=books,
+            tasks=tasks,
+            tell=gateways.tell,
+            monotonic=clock.monotonic,
+            observed=self._published,
+            generations=surface.generations,
         )
         self.state = PoolState(
             pool=pool,

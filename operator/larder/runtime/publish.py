@@ -55,7 +55,10 @@ class _Desk:
 
 @dataclass(slots=True)
 class Publisher:
-    """Publishes for one pool. `tell` reaches every connected gateway."""
+    """Publishes for one pool. `tell` reaches every connected gateway.
+
+    `generations` by pod uid outlive the pool's loop: within one term a record is never overtaken by an older one.
+    """
 
     pods: Pods
     fence: Fence
@@ -64,11 +67,13 @@ class Publisher:
     tell: Callable[[Message], None]
     monotonic: Callable[[], float]
     observed: Callable[[float], None]
+    generations: dict[str, int]
     _desks: dict[str, _Desk] = field(default_factory=dict)
 
     def publish(self, book: PodBook) -> tuple[tuple[int, int], asyncio.Future[None]]:
         """Publish what the pod serves now; return its version, and what ends when the annotation is written."""
-        book.generation += 1
+        book.generation = max(book.generation, self.generations.get(book.view.uid, 0)) + 1
+        self.generations[book.view.uid] = book.generation
         record = book.residency(self.fence.term)
         self.tell(Hint(book.view.uid, record))
         desk = self._desks.setdefault(book.view.uid, _Desk(record, self.monotonic()))
@@ -82,6 +87,7 @@ class Publisher:
 
     def forget(self, pod_uid: str) -> None:
         """The pod is gone."""
+        self.generations.pop(pod_uid, None)
         desk = self._desks.pop(pod_uid, None)
         if desk is not None:
             _release(desk, None)

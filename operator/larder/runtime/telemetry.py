@@ -12,7 +12,6 @@ LOADS_FAILED: Final = Counter("larder_loads_failed", "Loads that Triton refused 
 DRAINS_UNACKNOWLEDGED: Final = Counter(
     "larder_drains_unacknowledged", "Drains that went on without a gateway's acknowledgement.", _POOL
 )
-DEMAND_STREAM_ERRORS: Final = Counter("larder_demand_stream_errors", "Demand streams that broke off.", _POOL)
 LOAD_SECONDS: Final = Histogram(
     "larder_load_seconds",
     "Time of one load in Triton.",
