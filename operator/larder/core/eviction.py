@@ -7,7 +7,7 @@ from larder.core.worth import Worth, resident_worth
 
 def is_protected(books: Books, placement: Placement, now_seconds: float) -> bool:
     """Whether a placement is too young to go. An overfull pod protects nothing."""
-    if books.pods[placement.pod].free_bytes < 0:
+    if books.pods[placement.pod].is_overfull:
         return False
     return now_seconds - placement.since_seconds < books.snapshot.settings.protection_seconds
 

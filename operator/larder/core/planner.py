@@ -104,7 +104,7 @@ def _serve_waiting(draft: Draft) -> None:
     waiting = [(m, w) for n, w in draft.books.snapshot.waiting.items() if (m := draft.books.snapshot.models.get(n))]
     waiting.sort(key=lambda entry: (-entry[0].priority, entry[1].deadline_seconds, entry[0].name))
     for model, held in waiting:
-        if model.deleted or held.count <= 0 or draft.books.all_copies(model.name):
+        if model.deleted or held.count <= 0 or draft.books.answering_copies(model.name):
             continue
         age_seconds = max(0.0, draft.now_seconds - held.oldest_seconds)
         place(draft, model, Reason.COLD_REQUEST, f"{held.count} waiting, the oldest for {age_seconds:.3f} s")
