@@ -47,7 +47,11 @@ def apiserver(settings: Settings, binary: Path, pki_made: str) -> Program:
     argv = (
         *(str(binary), "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{ETCD_CLIENT_PORT}"),
         *(f"--service-cluster-ip-range={settings.service_network}", f"--secure-port={settings.api_port}"),
-        *("--bind-address=0.0.0.0", f"--advertise-address={settings.nodes[0].address}", "--allow-privileged=true"),
+        *(
+            f"--bind-address={settings.nodes[0].address}",
+            f"--advertise-address={settings.nodes[0].address}",
+            "--allow-privileged=true",
+        ),
         f"--tls-cert-file={pki.certificate(folder, pki.APISERVER)}",
         f"--tls-private-key-file={pki.key(folder, pki.APISERVER)}",
         f"--client-ca-file={pki.certificate(folder, 'ca')}",
@@ -150,7 +154,7 @@ def _kubeconfig_path(settings: Settings, user: str) -> Path:
 
 def _kubeconfig(settings: Settings, user: str) -> str:
     folder = settings.state / "pki"
-    server = f"https://127.0.0.1:{settings.api_port}"
+    server = f"https://{settings.nodes[0].address}:{settings.api_port}"
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -236,6 +240,9 @@ def _kubelet_config(settings: Settings, node: Node) -> dict[str, Any]:
             "x509": {"clientCAFile": str(pki.certificate(folder, "ca"))},
         },
         "authorization": {"mode": "Webhook"},
+        # Images come by import; one that was also pulled once must not be asked of a registry again.
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
+        "address": str(node.address),
         "port": node.kubelet_port,
         "healthzPort": node.kubelet_health_port,
         "cgroupDriver": "cgroupfs",

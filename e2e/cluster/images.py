@@ -148,6 +148,12 @@ def _tree(folder: Path, *, prefix: str, skipped: tuple[str, ...] = ()) -> dict[s
 def _drop_old_archives(settings: Settings, role: str) -> None:
     archives = sorted((settings.cache / "images").glob(f"{role}-*.tar"), key=lambda path: path.stat().st_mtime)
     for archive in archives[:-ARCHIVES_KEPT]:
+        reference = f"localhost/larder/{archive.stem.replace('-', ':')}"
+        try:
+            _buildah(settings, "rmi", reference)
+        except CommandFailedError as error:
+            if "image not known" not in error.output:
+                raise
         archive.unlink()
 
 

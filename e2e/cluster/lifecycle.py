@@ -1,7 +1,5 @@
 """Brings a cluster up, takes it down, and says how it is. Every step looks at what is there first."""
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +71,7 @@ def down(settings: Settings, progress: Progress, *, purge: bool = False) -> None
                 _stop_all_but_runtimes(settings)
             with progress.step("Ending containers"):
                 cgroups.kill(settings.cgroup, roots, cgroups.PODS)
-                _remove_containers(settings, roots)
+                _remove_containers(settings, roots, progress)
             with progress.step("Removing mounts, network and control groups"):
                 _stop(settings, [f"containerd-{node.name}" for node in settings.nodes])
                 _remove_traces(settings, roots)
@@ -145,8 +143,7 @@ def _prepare(settings: Settings, artefacts: Artefacts) -> Plan:
         _stop(settings, [name for name, _ in _graces(settings)])
         cgroups.kill(settings.cgroup, roots)
         _remove_remains(settings)
-    for process_id in processes.strays(_records(settings), cgroups.processes(settings.cgroup, roots, cgroups.SYSTEM)):
-        os.kill(process_id, signal.SIGKILL)
+    processes.end_strays(_records(settings), cgroups.processes(settings.cgroup, roots, cgroups.SYSTEM))
     folder = settings.state / "pki"
     pki.ensure(folder, pki.identities(settings))
     for file in components.kubeconfigs(settings):
@@ -277,18 +274,25 @@ def _stop_all_but_runtimes(settings: Settings) -> None:
     _stop(settings, [name for name, _ in _graces(settings) if not name.startswith("containerd-")])
 
 
-def _remove_containers(settings: Settings, roots: tuple[Path, ...]) -> None:
+def _remove_containers(settings: Settings, roots: tuple[Path, ...], progress: Progress) -> None:
     """containerd forgets its containers itself, for it keeps images and layers for the next time."""
     for node in settings.nodes:
         configuration = node.folder / "containerd.toml"
         if not (node.folder / "containerd" / "root").exists() or not configuration.exists():
             continue
-        if not processes.running(_records(settings), f"containerd-{node.name}"):
-            cgroups.prepare(settings.cgroup, roots)
-            file = components.File(configuration, configuration.read_text())
-            _start(settings, components.containerd(node, (file,)))
-        _await(settings, f"containerd-{node.name}", partial(containers.answers, node))
-        containers.remove_all(node)
+        try:
+            if not processes.running(_records(settings), f"containerd-{node.name}"):
+                cgroups.prepare(settings.cgroup, roots)
+                file = components.File(configuration, configuration.read_text())
+                _start(settings, components.containerd(node, (file,)))
+            _await(settings, f"containerd-{node.name}", partial(containers.answers, node))
+            containers.remove_all(node)
+        except ClusterError as error:
+            progress.say(f"containerd could not remove its containers, so its images go too: {error}")
+            _stop(settings, [f"containerd-{node.name}"])
+            cgroups.kill(settings.cgroup, roots)
+            mounts.undo_below(node.folder)
+            remove(node.folder / "containerd" / "root")
 
 
 def _remove_traces(settings: Settings, roots: tuple[Path, ...]) -> None:
