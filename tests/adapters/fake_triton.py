@@ -12,6 +12,7 @@ from tritonclient.grpc import service_pb2_grpc as stubs
 from larder.api import names
 
 KEY = "key-of-tests"
+RELOAD_SECONDS = 0.1
 
 
 @dataclass
@@ -23,6 +24,7 @@ class FakeModel:
     fails: str = ""
     members: tuple[str, ...] = ()
     load_gate: asyncio.Event | None = None
+    changed: bool = False
     unload_gate: asyncio.Event | None = None
     executed: int = 0
     execution_seconds: float = 0.01
@@ -105,7 +107,12 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
         if model is None:
             return grpc.StatusCode.INTERNAL, f"failed to load '{name}', failed to poll from model repository"
         reload = model.state == "READY"
-        if not reload:
+        if reload and not model.changed:
+            return None
+        if reload:
+            # Starting a model takes a while, unlike finding that no file changed.
+            await asyncio.sleep(RELOAD_SECONDS)
+        else:
             model.state = "LOADING"
         self.most_loading = max(self.most_loading, sum(m.state == "LOADING" for m in self.models.values()))
         if model.load_gate is not None:

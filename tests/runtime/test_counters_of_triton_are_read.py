@@ -78,3 +78,28 @@ async def test_what_is_no_longer_loaded_is_no_longer_routed_to():
         triton.models["a"].state = ""
         await triton.until(lambda t: t.named("load") == ["a", "a"])
         await stage.routable("t0", "a")
+
+
+async def test_requests_that_wait_for_a_copy_that_is_not_there_bring_it_back():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        triton, gateway = await stage.triton(a=FakeModel()), await stage.gateway()
+        await stage.start()
+        await stage.routable("t0", "a")
+        triton.models["a"].state = "UNAVAILABLE"
+        await gateway.ask("a")
+        await triton.until(lambda t: t.named("load") == ["a", "a"])
+        await stage.routable("t0", "a")
+
+
+async def test_requests_that_wait_for_a_copy_that_is_there_change_nothing():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        triton, gateway = await stage.triton(a=FakeModel()), await stage.gateway()
+        await stage.start()
+        await stage.routable("t0", "a")
+        await gateway.ask("a")
+        await triton.until(lambda t: len(t.named("index")) == 2)
+        assert triton.named("load") == ["a"] and stage.residency().routable == {"a"}

@@ -16,6 +16,7 @@ async def test_a_new_revision_is_loaded_in_place_where_both_fit_and_routing_neve
         triton = await stage.triton(a=FakeModel())
         await stage.start()
         await stage.routable("t0", "a")
+        triton.models["a"].changed = True
         await revise(stage, "a", "2")
         await stage.kube.until(lambda _: stage.residency().models["a"].revision == "2")
         assert triton.named("load") == ["a", "a"] and triton.named("unload") == []
@@ -38,6 +39,18 @@ async def test_a_new_revision_leaves_first_where_both_do_not_fit():
         ]
 
 
+async def test_where_no_file_changed_a_new_revision_is_loaded_anew_all_the_same():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        triton = await stage.triton(a=FakeModel())
+        await stage.start()
+        await stage.routable("t0", "a")
+        await revise(stage, "a", "2")
+        await stage.kube.until(lambda _: (m := stage.residency().models.get("a")) is not None and m.revision == "2")
+        assert [call for call, _ in triton.calls if call in ("load", "unload")] == ["load", "load", "unload", "load"]
+
+
 async def test_a_failed_reload_keeps_what_serves_and_says_so():
     async with Stage() as stage:
         await stage.pool()
@@ -45,7 +58,7 @@ async def test_a_failed_reload_keeps_what_serves_and_says_so():
         triton = await stage.triton(a=FakeModel())
         await stage.start()
         await stage.routable("t0", "a")
-        triton.models["a"].fails = "the new one is broken"
+        triton.models["a"].fails, triton.models["a"].changed = "the new one is broken", True
         await revise(stage, "a", "2")
         await stage.kube.until(lambda _: (stage.condition("a", "Loaded") or "  ")[1] == "ReloadFailed")
         assert "the new one is broken" in stage.condition("a", "Loaded")[2]

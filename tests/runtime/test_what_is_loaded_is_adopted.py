@@ -77,6 +77,7 @@ async def test_another_leader_keeps_the_last_decision_and_the_measured_times():
         await stage.triton(a=FakeModel())
         await stage.start()
         await stage.kube.until(lambda _: stage.status("a").get("loadSeconds"))
+        await stage.kube.until(lambda _: stage.status("pool", "modelpools").get("lastDecision"))
         await stage.stop()
         before = stage.status("a")
         await stage.start()

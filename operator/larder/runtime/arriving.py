@@ -5,6 +5,7 @@ meantime, what was under way is gone with it and nothing is written.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from larder.adapters.triton import IndexState
 from larder.core.plan import Drain, Load
@@ -15,8 +16,11 @@ from larder.runtime.failures import Failed, load_failed, note_failure
 from larder.runtime.following import follow_index
 from larder.runtime.gather import size_bytes
 from larder.runtime.leadership import NotLeadingError
-from larder.runtime.leaving import unload
+from larder.runtime.leaving import drain, unload
 from larder.runtime.state import CALL_SECONDS, PoolState
+
+UNCHANGED_SECONDS: Final = 0.08
+"""A load of a loaded model that answers sooner has reloaded nothing; starting a model takes longer."""
 
 
 def begin_load(state: PoolState, book: PodBook, action: Load) -> None:
@@ -118,8 +122,12 @@ def begin_reload(state: PoolState, book: PodBook, action: Drain, revision: str) 
 
 
 async def reload(state: PoolState, book: PodBook, model: str) -> None:
-    """Load a model again while the old one serves; Triton keeps the old one when the new one fails."""
+    """Load a model again while the old one serves; Triton keeps the old one when the new one fails.
+
+    Triton does nothing where no file changed: then the copy leaves and is loaded anew, for a revision is any string.
+    """
     container, began = book.adopted, state.clock.monotonic()
+    unchanged = False
     try:
         state.fence.check()
         await state.control(book).load(model, state.pool.loading.load_timeout_seconds)
@@ -128,12 +136,17 @@ async def reload(state: PoolState, book: PodBook, model: str) -> None:
             words = error.reason if isinstance(error, TritonError) else str(error)
             note_failure(state, book, model, Failed(f"{words}; the former revision serves on", reload=True))
     else:
-        if book.adopted == container and model in book.placements:
-            await _reloaded(state, book, model, state.clock.monotonic() - began)
+        seconds = state.clock.monotonic() - began
+        unchanged = seconds < UNCHANGED_SECONDS
+        if not unchanged and book.adopted == container and model in book.placements:
+            await _reloaded(state, book, model, seconds)
     finally:
         book.reloading.pop(model, None)
         book.changing.discard(model)
         state.wake()
+    if unchanged and book.adopted == container and model in book.placements:
+        book.move(model, PlacementState.DRAINING, state.clock.unix())
+        await drain(state, book, model)
 
 
 async def _reloaded(state: PoolState, book: PodBook, model: str, seconds: float) -> None:

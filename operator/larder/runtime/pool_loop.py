@@ -22,6 +22,7 @@ from larder.runtime.adoption import begin_adoption
 from larder.runtime.apply import apply
 from larder.runtime.books import PodBook
 from larder.runtime.declared import resolve
+from larder.runtime.doubts import Doubts
 from larder.runtime.failures import failure_message, heal_failures
 from larder.runtime.gates import set_gate
 from larder.runtime.gather import gather
@@ -71,6 +72,7 @@ class PoolLoop:
     scale: Callable[[int], None]
     may_command: Callable[[], bool]
     after_round: Callable[[], None]
+    doubts: Doubts
     unplaced: dict[str, Unplaced] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _asked_seconds: float | None = None
@@ -122,10 +124,11 @@ class PoolLoop:
         elif self.may_command():
             self._done(apply(self.state, decided, self._look, self.scale))
         self._answer_hopeless(snapshot)
+        doubtful_until = self.doubts.look(snapshot.waiting)
         self._set_gates(decided)
         self._measure(began)
         self.after_round()
-        return self._pause(snapshot, now)
+        return self._pause(snapshot, now, doubtful_until)
 
     def _look(self) -> Snapshot:
         deployed = self.world.deployed()
@@ -225,9 +228,10 @@ class PoolLoop:
         for kind, count in counts.items():
             telemetry.PLACEMENTS.labels(*labels, str(kind)).set(count)
 
-    def _pause(self, snapshot: Snapshot, now: float) -> float:
+    def _pause(self, snapshot: Snapshot, now: float, doubtful_until: float | None) -> float:
         """Until a failed load may be tried again, a protected model may go, or a request is too late."""
         due = [now + self.state.timings.resync]
+        due += [doubtful_until] if doubtful_until is not None else []
         due += [m.retry_at_seconds for m in snapshot.models.values() if m.retry_at_seconds is not None]
         if snapshot.waiting or self.unplaced:
             protection = snapshot.settings.protection_seconds

@@ -16,6 +16,7 @@ from larder.runtime import telemetry
 from larder.runtime.books import Books
 from larder.runtime.children import Keys
 from larder.runtime.declared import resolve
+from larder.runtime.doubts import Doubts
 from larder.runtime.gateways import Gateways, Socket
 from larder.runtime.leadership import Fence, NotLeadingError
 from larder.runtime.memory import last_decision
@@ -97,7 +98,9 @@ class PoolRunner:
             report=report,
             wake=self.wake,
         )
-        self.loop = PoolLoop(self.state, world, self._scale, self._may_command, self._due_status.set)
+        self.loop = PoolLoop(
+            self.state, world, self._scale, self._may_command, self._due_status.set, Doubts(self.state)
+        )
         self._mounts = Mounts(self.state, surface.cluster)
 
     def wake(self) -> None:
