@@ -7,6 +7,7 @@ from typing import Final
 from larder.adapters.kube.informer import Informer, Key, Scope, Source
 from larder.adapters.kube.resources import DEPLOYMENTS, MODELS, PODS
 from larder.api import names
+from larder.api.residency import term_of
 from larder.api.resources import Manifest, Model, ModelPool
 from larder.runtime.declared import Unreadable, read_model
 from larder.runtime.pods import PodView, parse_pod
@@ -57,6 +58,11 @@ class Catalog:
     def shelf(self, pool: Key) -> Shelf:
         """What belongs to a pool."""
         return self.shelves.setdefault(pool, Shelf())
+
+    def newest_term(self) -> int:
+        """The highest term of a leader that wrote on a pod; 0 where none did."""
+        pods = (pod for shelf in self.shelves.values() for pod in shelf.pods.values())
+        return max((term_of(pod.residency) for pod in pods), default=0)
 
     def put_model(self, key: Key, model: Model | Unreadable | None) -> None:
         """Take over a Model; None: it is gone."""

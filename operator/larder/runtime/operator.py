@@ -44,6 +44,7 @@ class Operator:
         self.synced = False
         self._leadership, self._surface, self._recorder = leadership, surface, recorder
         self._catalog = Catalog(self._changed)
+        leadership.newest_written = self._catalog.newest_term
         self._running: dict[Key, _Running] = {}
         self._term: int | None = None
         self._of_term: list[asyncio.Task[None]] = []

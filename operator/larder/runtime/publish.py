@@ -14,13 +14,13 @@ from larder.adapters.kube.client import MERGE_PATCH
 from larder.adapters.kube.resources import PODS, Resource
 from larder.api import names
 from larder.api.demand import Hint, Message
-from larder.api.residency import MAX_BYTES, Residency, decode, encode
+from larder.api.residency import MAX_BYTES, Residency, encode, term_of
 from larder.api.resources import Manifest
 from larder.core.snapshot import PlacementState
 from larder.errors import InvalidInputError, KubernetesError, UnavailableError
 from larder.runtime.books import Books, PodBook
 from larder.runtime.leadership import Fence, NotLeadingError
-from larder.runtime.pods import parse_pod
+from larder.runtime.pods import PodView, parse_pod
 from larder.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -131,21 +131,21 @@ class Publisher:
     async def _patch(self, book: PodBook, text: str) -> None:
         target = (book.view.namespace, book.view.name)
         try:
+            version = self._still_ours(book, book.view)
             self.fence.check()
-            await self.pods.patch(PODS, target, _body(book.view.version, text), MERGE_PATCH)
+            await self.pods.patch(PODS, target, _body(version, text), MERGE_PATCH)
         except KubernetesError as error:
             if error.status != 409:
                 raise
-            version = self._still_ours(book, await self.pods.get(PODS, *target))
+            version = self._still_ours(book, parse_pod(await self.pods.get(PODS, *target)))
             self.fence.check()
             await self.pods.patch(PODS, target, _body(version, text), MERGE_PATCH)
 
-    def _still_ours(self, book: PodBook, manifest: Manifest) -> str:
+    def _still_ours(self, book: PodBook, view: PodView) -> str:
         """Return the pod's present version, unless it is another pod or another leader's."""
-        view = parse_pod(manifest)
         if view.uid != book.view.uid:
             raise KubernetesError(404, "NotFound", f"{view.name} is another pod now")
-        if view.residency and _term(view.residency) > self.fence.term:
+        if term_of(view.residency) > self.fence.term:
             raise NotLeadingError(f"a later leader wrote on {view.name}")
         return view.version
 
@@ -157,13 +157,6 @@ def is_full(book: PodBook, term: int) -> bool:
         return len(encode(book.residency(term))) + ENTRY_BYTES * coming > MAX_BYTES
     except InvalidInputError:
         return True
-
-
-def _term(text: str) -> int:
-    try:
-        return decode(text).term
-    except InvalidInputError:
-        return -1
 
 
 def _body(version: str, text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from larder.api.conditions import Condition, from_status, merge
 from larder.api.resources import Manifest, Model, ModelPool, ObjectMeta
 from larder.api.status import ModelPoolStatus, ModelStatus, model_status, pool_status
 from larder.errors import KubernetesError, UnavailableError
+from larder.runtime.leadership import NotLeadingError
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,9 @@ class StatusWriter:
             sheet.written = status
         except KubernetesError as error:
             self._refused(sheet, error)
+        except NotLeadingError:
+            # The term ends, and this writer with it; whoever leads next writes its own.
+            log.info("status of %s is left to the next leader", sheet.meta.name)
         except UnavailableError as error:
             log.info("status of %s is late: %s", sheet.meta.name, error)
             sheet.next_seconds, sheet.queued = self.monotonic() + RETRY_SECONDS, True

@@ -11,7 +11,7 @@ from larder.adapters.kube.client import MERGE_PATCH
 from larder.adapters.kube.resources import SECRETS, Resource
 from larder.api import names
 from larder.api.resources import Manifest, ModelPool
-from larder.errors import KubernetesError, LarderError, UnavailableError
+from larder.errors import KubernetesError, LarderError
 from larder.runtime.children import Keys, children, keys_secret
 from larder.runtime.settings import Platform
 
@@ -71,7 +71,7 @@ class Upkeep:
         try:
             self.check()
             await self.objects.apply(manifest)
-        except (KubernetesError, UnavailableError) as error:
+        except LarderError as error:
             log.warning("%s %s: %s", *key, error)
             return f"{key[0]} {key[1]}: {error}"
         self._applied[key] = content
