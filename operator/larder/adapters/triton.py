@@ -4,6 +4,7 @@ Facts that callers rely on: a load answers when the model is ready, and giving u
 answers at once, and the index tells when it ended; the whole index lists the repository's folder on every call.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -133,6 +134,11 @@ class TritonControl:
             raise self._translated(error, timeout_seconds) from error
         except grpc.aio.UsageError as error:
             raise UnavailableError(f"Triton at {self._address}: the channel is closed") from error
+        except asyncio.CancelledError as error:
+            # A channel that is closed cancels its calls. That is not the cancellation of who waits for one.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise UnavailableError(f"Triton at {self._address}: the channel was closed") from error
 
     def _translated(self, error: grpc.aio.AioRpcError, timeout_seconds: float) -> TritonError | UnavailableError:
         code, details = error.code(), error.details() or ""
