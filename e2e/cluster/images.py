@@ -9,7 +9,7 @@ from pathlib import Path
 
 from e2e.cluster import buildhost, mounts, rootfs
 from e2e.cluster.command import run
-from e2e.cluster.errors import ClusterError, CommandFailedError
+from e2e.cluster.errors import CommandFailedError, SourcesChangedError
 from e2e.cluster.progress import Progress
 from e2e.cluster.settings import REPOSITORY, Settings
 from e2e.cluster.store import digest, file_digest, produced
@@ -99,7 +99,7 @@ def _build(settings: Settings, image: Image) -> None:
     try:
         laid_out = _lay_out(folder, image.context)
         if image.role != BASE and _key(image.role, laid_out, image.base) != image.key:
-            raise ClusterError(f"The sources of image {image.role} changed while it was built; run the command again")
+            raise SourcesChangedError(f"The sources of image {image.role} changed just before it was built")
         base = ("--build-arg", f"BASE={image.base}") if image.base else ()
         network = ("--network", "host", "--pull-never", "--layers", "--quiet")
         _buildah(settings, "build", *network, *base, *host.flags(), "--tag", image.reference, str(folder))

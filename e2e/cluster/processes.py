@@ -52,13 +52,17 @@ def running(folder: Path, name: str) -> Record | None:
 
 
 def start_ticks(process_id: int) -> int | None:
-    """When a process started, in clock ticks since boot; None if there is none or it is a zombie."""
+    """When a process started, in clock ticks since boot; None if there is none or all of it has ended.
+
+    A zombie with threads still holds its ports.
+    """
     try:
         stat = Path(f"/proc/{process_id}/stat").read_text()
+        threads = sum(1 for _ in Path(f"/proc/{process_id}/task").iterdir())
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before may hold anything, parentheses too
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and threads <= 1 else int(fields[19])
 
 
 def arguments(record: Record) -> tuple[str, ...]:
@@ -70,7 +74,7 @@ def arguments(record: Record) -> tuple[str, ...]:
 
 
 def strays(folder: Path, members: Iterable[int]) -> frozenset[int]:
-    """Programs among the members of our control group that no record knows: we were ended while we started or ended them.
+    """Programs among the members of our control group that no record knows: we did not live to write or obey it.
 
     Ours are leaders of their session; what they start, shims above all, is not.
     """

@@ -38,7 +38,7 @@ def test_a_kubeconfig_holds_its_certificates(tmp_path: Path) -> None:
     assert admin.path == settings.kubeconfig
     assert {file.mode for file in (admin, *others)} == {0o600}
     document = yaml.safe_load(admin.content)
-    assert document["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
+    assert document["clusters"][0]["cluster"]["server"] == "https://10.244.0.1:6443"
     certificate = b64decode(document["users"][0]["user"]["client-certificate-data"])
     assert certificate == pki.certificate(settings.state / "pki", pki.ADMIN).read_bytes()
 

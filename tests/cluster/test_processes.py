@@ -103,10 +103,13 @@ def test_a_program_started_without_a_record_is_a_stray_and_its_children_are_not(
     child = subprocess.Popen(["sleep", "600"])
     members = (known.process_id, unrecorded.process_id, child.pid)
     assert processes.strays(tmp_path / "run", members) == {unrecorded.process_id}
+    processes.end_strays(tmp_path / "run", members)
+    assert processes.start_ticks(unrecorded.process_id) is None
+    assert processes.running(tmp_path / "run", "sleeper") == known
+    assert child.poll() is None
     child.kill()
     child.wait()
     processes.stop(tmp_path / "run", {"sleeper": 5.0})
-    processes.stop(tmp_path / "lost" / "run", {"sleeper": 5.0})
 
 
 def test_other_arguments_or_configuration_make_another_identity() -> None:
