@@ -51,6 +51,59 @@ async def test_where_no_file_changed_a_new_revision_is_loaded_anew_all_the_same(
         assert [call for call, _ in triton.calls if call in ("load", "unload")] == ["load", "load", "unload", "load"]
 
 
+async def test_a_new_revision_that_is_larger_comes_in_place_only_where_its_own_size_fits_as_well():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", memory="80Mi", copies={"min": 1})
+        triton = await stage.triton(a=FakeModel())
+        await stage.start()
+        await stage.routable("t0", "a")
+        triton.models["a"].changed = True
+        await stage.kube.edit(MODEL_PLURAL, "a", lambda m: m["spec"].update(revision="2", memory="150Mi"))
+        await stage.kube.until(lambda _: (m := stage.residency().models.get("a")) is not None and m.revision == "2")
+        assert [call for call, _ in triton.calls if call in ("load", "unload")] == ["load", "unload", "load"]
+
+
+async def test_a_reload_that_outlasts_its_timeout_is_waited_for_and_both_copies_count_until_it_ends():
+    async with Stage() as stage:
+        gate = asyncio.Event()
+        await stage.pool(loading={"loadTimeout": "200ms"})
+        await stage.model("a", copies={"min": 1})
+        await stage.model("b")
+        triton, gateway = await stage.triton(a=FakeModel(), b=FakeModel()), await stage.gateway()
+        await stage.start()
+        await stage.routable("t0", "a")
+        triton.models["a"].changed, triton.models["a"].load_gate = True, gate
+        await revise(stage, "a", "2")
+        await triton.until(lambda t: t.named("load").count("a") == 2)
+        await gateway.ask("b")
+        await triton.until(lambda t: t.named("load").count("a") == 3)
+        assert "b" not in triton.named("load") and stage.residency().models["a"].revision == ""
+        gate.set()
+        await stage.kube.until(lambda _: stage.residency().models["a"].revision == "2")
+        await stage.routable("t0", "a", "b")
+
+
+async def test_a_member_is_not_loaded_for_itself_while_it_leaves_with_its_ensemble():
+    async with Stage() as stage:
+        gate = asyncio.Event()
+        await stage.pool()
+        await stage.model("left", memory="20Mi")
+        await stage.model("pair", memory="10Mi", copies={"min": 1})
+        triton = await stage.triton(pair=FakeModel(members=("left",)), left=FakeModel(unload_gate=gate))
+        gateway = await stage.gateway()
+        await stage.start()
+        await stage.routable("t0", "pair")
+        await stage.kube.remove("models", "pair")
+        await triton.until(lambda t: t.models["left"].state == "UNLOADING")
+        asked = len(triton.named("index"))
+        await gateway.ask("left")
+        await triton.until(lambda t: len(t.named("index")) > asked + 20)
+        assert triton.named("load") == ["pair"]
+        gate.set()
+        await stage.routable("t0", "left")
+
+
 async def test_a_failed_reload_keeps_what_serves_and_says_so():
     async with Stage() as stage:
         await stage.pool()

@@ -4,6 +4,8 @@ Each function is the body of a task that owns one (model, pod) pair. When the po
 meantime, what was under way is gone with it and nothing is written.
 """
 
+import asyncio
+import logging
 from dataclasses import replace
 from typing import Final
 
@@ -11,13 +13,15 @@ from larder.adapters.triton import IndexState
 from larder.core.plan import Drain, Load
 from larder.core.snapshot import Placement, PlacementState
 from larder.errors import LarderError, TritonError, UnavailableError
-from larder.runtime.books import PodBook, learned
+from larder.runtime.books import Coming, PodBook, learned
 from larder.runtime.failures import Failed, load_failed, note_failure
 from larder.runtime.following import follow_index
 from larder.runtime.gather import size_bytes
 from larder.runtime.leadership import NotLeadingError
 from larder.runtime.leaving import drain, unload
 from larder.runtime.state import CALL_SECONDS, PoolState
+
+log = logging.getLogger(__name__)
 
 UNCHANGED_SECONDS: Final = 0.08
 """A load of a loaded model that answers sooner has reloaded nothing; starting a model takes longer."""
@@ -114,9 +118,9 @@ async def refuse_ensemble(state: PoolState, book: PodBook, model: str, missing: 
     await unload(state, book, model)
 
 
-def begin_reload(state: PoolState, book: PodBook, action: Drain, revision: str) -> None:
+def begin_reload(state: PoolState, book: PodBook, action: Drain, coming: Coming) -> None:
     """Replace a model in place by another revision: both count until one of them is gone."""
-    book.reloading[action.model] = revision
+    book.reloading[action.model] = coming
     book.changing.add(action.model)
     state.tasks.spawn(reload(state, book, action.model), f"reload {action.model} on {action.pod}")
 
@@ -129,12 +133,10 @@ async def reload(state: PoolState, book: PodBook, model: str) -> None:
     container, began = book.adopted, state.clock.monotonic()
     unchanged = False
     try:
-        state.fence.check()
-        await state.control(book).load(model, state.pool.loading.load_timeout_seconds)
-    except (TritonError, UnavailableError) as error:
+        await _load_over(state, book, model)
+    except TritonError as error:
         if book.adopted == container:
-            words = error.reason if isinstance(error, TritonError) else str(error)
-            note_failure(state, book, model, Failed(f"{words}; the former revision serves on", reload=True))
+            note_failure(state, book, model, Failed(f"{error.reason}; the former revision serves on", reload=True))
     else:
         seconds = state.clock.monotonic() - began
         unchanged = seconds < UNCHANGED_SECONDS
@@ -149,11 +151,33 @@ async def reload(state: PoolState, book: PodBook, model: str) -> None:
         await drain(state, book, model)
 
 
+async def _load_over(state: PoolState, book: PodBook, model: str) -> None:
+    """Load a loaded model until Triton answers, or the container is another one.
+
+    Its index shows READY all along. Asked again while the new copy still comes, Triton waits for that one, and what
+    came meanwhile it does not load twice: so asking again is how to learn the end, and both copies count until then.
+    """
+    container = book.adopted
+    while book.adopted == container:
+        state.fence.check()
+        try:
+            await state.control(book).load(model, state.pool.loading.load_timeout_seconds)
+            return
+        except UnavailableError as error:
+            log.warning("%s on %s: %s; asking again", model, book.view.name, error)
+        await asyncio.sleep(state.timings.leaking_pause)
+
+
 async def _reloaded(state: PoolState, book: PodBook, model: str, seconds: float) -> None:
     known = state.books.model(model)
-    revision = book.reloading.pop(model, book.placements[model].revision)
+    if (coming := book.reloading.pop(model, None)) is None:
+        return
     book.placements[model] = replace(
-        book.placements[model], revision=revision, state=PlacementState.READY, since_seconds=state.clock.unix()
+        book.placements[model],
+        revision=coming.revision,
+        memory_bytes=coming.memory_bytes,
+        state=PlacementState.READY,
+        since_seconds=state.clock.unix(),
     )
     known.failure, known.members = None, None
     await _learn_members(state, book, model)

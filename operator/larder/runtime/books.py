@@ -32,11 +32,19 @@ class LoadFailure:
         return self.at_seconds + min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self.attempts - 1, 16))
 
 
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """What replaces a model in place: its revision, and its bytes beside those of the copy that serves."""
+
+    revision: str
+    memory_bytes: int
+
+
 @dataclass(slots=True)
 class PodBook:
     """One Triton pod. `adopted` is the container whose index was read; only that one takes commands.
 
-    `reloading` maps a model to the revision that replaces it in place; the bytes of both count. `changing` are the
+    `reloading` maps a model to what replaces it in place; the bytes of both count. `changing` are the
     models that a task of ours changes now.
     """
 
@@ -45,7 +53,7 @@ class PodBook:
     adopting: bool = False
     placements: dict[str, Placement] = field(default_factory=dict)
     unmanaged: dict[str, int] = field(default_factory=dict)
-    reloading: dict[str, str] = field(default_factory=dict)
+    reloading: dict[str, Coming] = field(default_factory=dict)
     changing: set[str] = field(default_factory=set)
     leaking: str = ""
     generation: int = 0
@@ -59,7 +67,7 @@ class PodBook:
     @property
     def reloading_bytes(self) -> int:
         """What the new copies of models take that are reloaded in place."""
-        return sum(self.placements[name].memory_bytes for name in self.reloading if name in self.placements)
+        return sum(coming.memory_bytes for coming in self.reloading.values())
 
     def forget_container(self) -> None:
         """The container is another one: nothing of what was loaded is there any more."""

@@ -130,7 +130,7 @@ def _placements(books: Books, models: Mapping[str, core.Model]) -> list[core.Pla
                 replace(
                     placement,
                     memory_bytes=placement.memory_bytes if size is None else size,
-                    revision=book.reloading.get(name, placement.revision),
+                    revision=book.reloading[name].revision if name in book.reloading else placement.revision,
                     last_used_seconds=books.models[name].last_used_seconds if name in books.models else None,
                 )
             )
