@@ -223,3 +223,19 @@ async def test_a_replica_that_ends_in_good_order_lets_another_lead_at_once(relea
         await stage.stop(release)
         holder = stage.kube.find("leases", "larder-operator")["spec"]["holderIdentity"]
         assert (holder == "") is release
+
+
+async def test_a_number_of_pods_that_somebody_else_sets_is_set_right_at_once_and_said_once():
+    async with Stage() as stage:
+        await stage.pool(pods={"fixed": 2})
+        await stage.start()
+
+        def replicas():
+            return (stage.kube.find("deployments", "pool-triton") or {"spec": {}})["spec"].get("replicas")
+
+        await stage.kube.until(lambda _: replicas() == 2)
+        await stage.kube.edit("deployments", "pool-triton", lambda m: m["spec"].update(replicas=5))
+        await stage.kube.until(lambda _: replicas() == 2)
+        await stage.kube.until(lambda _: stage.events("Scale"))
+        assert [reason for reason, _ in stage.events("Scale")] == ["FixedByUser"]
+        assert all(event.get("count") == 1 for event in stage.kube.all("events") if event["action"] == "Scale")

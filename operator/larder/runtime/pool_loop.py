@@ -32,6 +32,8 @@ from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
 
+SCALE_SECONDS = 5.0
+"""A change of the number of pods that is not seen by then is decided again."""
 NEVER_RETRY_AFTER_SECONDS = 30.0
 """What clients of a model that fits nowhere are told to wait."""
 
@@ -76,6 +78,7 @@ class PoolLoop:
     unplaced: dict[str, Unplaced] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _asked_seconds: float | None = None
+    _scaled: tuple[int, float] | None = None
     _advised: tuple[Action, ...] = ()
 
     def wake(self) -> None:
@@ -122,7 +125,7 @@ class PoolLoop:
         if self.state.pool.mode == "Advise":
             self._advise(decided)
         elif self.may_command():
-            self._done(apply(self.state, decided, self._look, self.scale))
+            self._done(apply(self.state, decided, self._look, self._scale))
         self._answer_hopeless(snapshot)
         doubtful_until = self.doubts.look(snapshot.waiting)
         self._set_gates(decided)
@@ -130,15 +133,26 @@ class PoolLoop:
         self.after_round()
         return self._pause(snapshot, now, doubtful_until)
 
-    def _look(self) -> Snapshot:
+    def _scale(self, pods: int) -> None:
+        self._scaled = (pods, self.state.clock.monotonic())
+        self.scale(pods)
+
+    def _asked_pods(self) -> int | None:
+        """What the Deployment asks for, or was told a moment ago: its change is not seen at once."""
         deployed = self.world.deployed()
+        if deployed is None or self._scaled is None:
+            return None if deployed is None else deployed.pods
+        pods, at_seconds = self._scaled
+        return pods if self.state.clock.monotonic() - at_seconds < SCALE_SECONDS else deployed.pods
+
+    def _look(self) -> Snapshot:
         state = self.state
         return gather(
             state.pool,
             state.declared.serving,
             state.books,
             state.gateways.heard(),
-            None if deployed is None else deployed.pods,
+            self._asked_pods(),
         )
 
     def _sync(self) -> None:

@@ -227,6 +227,7 @@ class PoolRunner:
 
     def _scale(self, pods: int) -> None:
         self._scaled = pods
+        self._upkeep.forget("Deployment", names.triton_name(self.state.pool.meta.name))
         self._due_upkeep.set()
 
     def _may_command(self) -> bool:

@@ -48,9 +48,12 @@ class Upkeep:
     keys: Keys | None = None
     _applied: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def forget(self) -> None:
-        """Apply everything again at the next turn."""
-        self._applied.clear()
+    def forget(self, kind: str | None = None, name: str = "") -> None:
+        """Apply one object, or every object, again at the next turn: it may be another than was applied last."""
+        if kind is None:
+            self._applied.clear()
+        else:
+            self._applied.pop((kind, name), None)
 
     async def ensure(self, pool: ModelPool, pods: int) -> bool:
         """Apply what differs from what was applied last; False where something was refused or unanswered."""
