@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from tests.runtime import builders
 from tests.runtime.stage import FakeModel, Stage
 
 
@@ -239,3 +240,31 @@ async def test_a_number_of_pods_that_somebody_else_sets_is_set_right_at_once_and
         await stage.kube.until(lambda _: stage.events("Scale"))
         assert [reason for reason, _ in stage.events("Scale")] == ["FixedByUser"]
         assert all(event.get("count") == 1 for event in stage.kube.all("events") if event["action"] == "Scale")
+
+
+async def test_a_pool_that_vanished_while_nobody_was_told_is_kept_no_longer():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        await stage.triton(a=FakeModel())
+        await stage.start()
+        await stage.routable("t0", "a")
+        await stage.kube.remove("modelpools", "pool")
+        await stage.kube.until(lambda _: stage.condition("a", "PoolFound")[0] == "False")
+        assert not stage.operator.pools
+
+
+async def test_a_pool_made_anew_under_the_same_name_is_kept_though_the_former_ones_end_is_seen_later():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.start()
+        await stage.kube.until(lambda k: k.find("deployments", "pool-gateway"))
+        manifest = builders.pool_manifest()
+        manifest["metadata"]["uid"] = "another"
+        stage.operator.put_pool(manifest)
+        listed = len([r for r in stage.kube.requests if r[1].endswith("/modelpools")])
+        await stage.kube.remove("modelpools", "pool")
+        await stage.kube.put(manifest)
+        await stage.kube.forget()
+        await stage.kube.until(lambda k: len([r for r in k.requests if r[1].endswith("/modelpools")]) >= listed + 2)
+        assert [pool.meta.uid for pool in stage.operator.pools.values()] == ["another"]

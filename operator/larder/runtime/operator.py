@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from larder.adapters.kube.events import Recorder
-from larder.adapters.kube.informer import Key
+from larder.adapters.kube.informer import Informer, Key, Scope
+from larder.adapters.kube.resources import POOLS
 from larder.api.parsing import parse_model_pool
 from larder.api.resources import Manifest, ModelPool
 from larder.errors import InvalidInputError
@@ -83,11 +84,14 @@ class Operator:
 
     async def run(self, namespaces: tuple[str, ...], jitter: Callable[[], float]) -> None:
         """Follow, and lead when it is this replica's turn, until cancelled."""
-        informers = self._catalog.informers(self._surface.cluster, namespaces or (None,), jitter)
+        spaces = namespaces or (None,)
+        informers = self._catalog.informers(self._surface.cluster, spaces, jitter)
         try:
             async with asyncio.TaskGroup() as group:
                 for informer in informers:
                     group.create_task(informer.run())
+                for space in spaces:
+                    group.create_task(self._known_pools(space, jitter).run())
                 group.create_task(self._recorder.run())
                 for informer in informers:
                     await informer.synced.wait()
@@ -97,6 +101,20 @@ class Operator:
                 await self._supervise()
         finally:
             await self._end_term()
+
+    def _known_pools(self, space: str | None, jitter: Callable[[], float]) -> Informer[str]:
+        """Follow which pools there are: kopf, which tells of them, misses a deletion while its watch is broken."""
+        uids: dict[Key, str] = {}
+
+        def changed(key: Key, uid: str | None) -> None:
+            before = uids.pop(key, None)
+            if uid is not None:
+                uids[key] = uid
+            present = self.pools.get(key) or self.bad_pools.get(key)
+            if uid is None and present is not None and present.meta.uid == before:
+                self.remove_pool(key)
+
+        return Informer(self._surface.cluster, Scope(POOLS, space), _uid, changed, jitter)
 
     async def stop(self) -> None:
         """After `run` was cancelled: let another replica lead at once."""
@@ -178,6 +196,10 @@ class Operator:
         self._leadership.changed.set()
         if self._oddities is not None:
             self._oddities.look_soon()
+
+
+def _uid(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["uid"])
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[None] | None]) -> None:
