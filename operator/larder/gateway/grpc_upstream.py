@@ -19,6 +19,8 @@ from larder.gateway.routes import Endpoint
 
 ASK_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 1.0
+GONE_SECONDS: Final = 30.0
+"""Calls to a pod that is gone are given up on after that and made elsewhere: nobody may tell that they are lost."""
 Metadata = Sequence[tuple[str, str | bytes]]
 
 _OPTIONS: Final = (
@@ -77,15 +79,19 @@ class GrpcUpstream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.keep(())
+        for ip in list(self._channels):
+            self._close(ip, None)
         await asyncio.gather(*self._closing)
 
     def keep(self, ips: Collection[str]) -> None:
-        """Close the channels to all other pods, when their calls have ended."""
+        """Close the channels to all other pods once their calls have ended, or a while after."""
         for ip in self._channels.keys() - set(ips):
-            task = asyncio.create_task(self._channels.pop(ip).close(grace=None if not ips else 600))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._close(ip, GONE_SECONDS)
+
+    def _close(self, ip: str, grace_seconds: float | None) -> None:
+        task = asyncio.create_task(self._channels.pop(ip).close(grace_seconds))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
         """Send the message to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
@@ -140,6 +146,11 @@ class GrpcUpstream:
                 _pairs(error.initial_metadata()),
                 _pairs(error.trailing_metadata()),
             )
+        except asyncio.CancelledError:
+            # A channel that is closed cancels its calls. That is not the cancellation of who waits for one.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            return Response(None, grpc.StatusCode.UNAVAILABLE, "connection closed: the pod is gone", (), ())
         initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
         return Response(message, grpc.StatusCode.OK, "", _pairs(initial), _pairs(trailing))
 
