@@ -314,6 +314,11 @@ class Gateway:
             text += f"; activator: {ended}; Envoy ({self.envoy.returncode}): {log}"
             raise AssertionError(f"not ready: {text}") from None
 
+    async def ready_text(self):
+        """What the readiness probe says."""
+        async with self.session.get(f"{self.probe}/readyz") as answer:
+            return await answer.text()
+
     @contextlib.asynccontextmanager
     async def operator(self, token=TOKEN):
         async with self.session.ws_connect(self.demand, headers={"Authorization": f"Bearer {token}"}) as socket:

@@ -49,6 +49,20 @@ async def test_when_envoy_restarts_it_gets_its_endpoints_again():
         await gateway.publish(fake, residency(CONTAINER, 2, "m"))
 
 
+async def test_a_gateway_whose_envoy_ended_is_ready_again_when_the_next_one_has_its_endpoints():
+    async with Gateway() as gateway, FakePod("p", {"m"}) as fake:
+        await gateway.declare("m")
+        await gateway.publish(fake, residency(CONTAINER, 1, "m"))
+        await gateway.until_ready()
+        await gateway.stop_envoy()
+        async with asyncio.timeout(20):
+            while (text := await gateway.ready_text()) == "ok\n":  # noqa: ASYNC110 (nobody is told)
+                await asyncio.sleep(0.02)
+        assert text == "Envoy has not acknowledged its endpoints\n"
+        await gateway.start_envoy()
+        await gateway.until_ready()
+
+
 async def test_seen_follows_generations_that_change_no_route():
     async with Gateway() as gateway, FakePod("p", {"m"}) as fake, gateway.operator() as operator:
         await gateway.declare("m")
