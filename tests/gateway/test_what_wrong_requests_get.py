@@ -5,6 +5,7 @@ import json
 
 import grpc
 import pytest
+from aiohttp import web
 
 from larder.gateway.settings import MIB
 from tests.gateway.builders import FakePod, Gateway, residency
@@ -86,6 +87,20 @@ async def test_malformed_bodies_are_bad_requests_before_any_model_is_loaded():
         code, sentence = await refused(gateway, "ModelReady", b"\x0a\x02\xff\xfe")
         assert (code, "UTF-8" in sentence) == ("INVALID_ARGUMENT", True)
         assert (await refused(gateway, "RepositoryIndex", b"\x0a\xff"))[0] == "INVALID_ARGUMENT"
+
+
+async def test_a_malformed_body_of_a_hot_model_is_a_bad_request_though_triton_calls_it_its_own_error():
+    class Pod(FakePod):
+        async def _infer(self, request, name):
+            sentence = "failed to parse the request JSON buffer: Invalid value. at 12" if name == "m" else "it broke"
+            return web.json_response({"error": sentence}, status=500)
+
+    async with Gateway() as gateway, Pod("p", {"m", "breaks"}) as fake:
+        await gateway.declare("m", "breaks")
+        await gateway.publish(fake, residency(CONTAINER, 1, "m", "breaks"))
+        status, sentence = await http(gateway, "POST", "/v2/models/m/infer", data=b'{"inputs": [')
+        assert (status, "failed to parse" in sentence) == (400, True)
+        assert await http(gateway, "POST", "/v2/models/breaks/infer", data=b"{}") == (500, "it broke")
 
 
 async def test_a_body_over_the_limit_is_too_large_and_one_of_16_mb_passes():
