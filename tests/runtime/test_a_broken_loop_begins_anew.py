@@ -42,3 +42,15 @@ async def test_what_was_told_before_the_break_is_never_newer_than_what_is_told_a
         await stage.routable("t0")
         await gateway.until(lambda g: max(h.residency.version for h in g.hints) > told)
         assert gateway.routable("uid-of-t0") == frozenset()
+
+
+async def test_a_loop_whose_pool_has_gone_goes_on_until_it_is_ended(caplog):
+    async with Stage() as stage:
+        await stage.pool()
+        triton = await stage.triton()
+        await stage.start()
+        await triton.until(lambda t: t.named("index"))
+        stage.operator.pools.clear()
+        await stage.restart_container()
+        await triton.until(lambda t: len(t.named("index")) == 2)
+        assert "broke" not in caplog.text

@@ -105,15 +105,19 @@ class Catalog:
 
 @dataclass(slots=True)
 class PoolWorld:
-    """One pool in the catalog, as its loop sees it."""
+    """One pool in the catalog, as its loop sees it; when it is gone, as it was last seen until the loop ends."""
 
     catalog: Catalog
     pools: dict[Key, ModelPool]
     key: Key
+    seen: ModelPool
 
     def pool(self) -> ModelPool:
         """The pool."""
-        return self.pools[self.key]
+        present = self.pools.get(self.key)
+        if present is not None and present.meta.uid == self.seen.meta.uid:
+            self.seen = present
+        return self.seen
 
     def models(self) -> Iterable[Model]:
         """The Models that name it."""

@@ -169,18 +169,19 @@ class Operator:
         for key, pool in self.pools.items():
             if key not in self._running:
                 running = self._running[key] = _Running(pool.meta.uid)
-                running.task = asyncio.create_task(self._keep(key, running), name=f"pool {key[0]}/{key[1]}")
+                world = PoolWorld(self._catalog, self.pools, key, pool)
+                running.task = asyncio.create_task(self._keep(world, running), name=f"pool {key[0]}/{key[1]}")
 
-    async def _keep(self, key: Key, running: _Running) -> None:
+    async def _keep(self, world: PoolWorld, running: _Running) -> None:
         """Run the pool's loop; after an error that nobody foresaw begin anew, by adopting what is there."""
         failures = 0
         while True:
-            running.runner = PoolRunner(PoolWorld(self._catalog, self.pools, key), self._surface)
-            log.info("pool %s/%s: the loop begins", *key)
+            running.runner = PoolRunner(world, self._surface)
+            log.info("pool %s/%s: the loop begins", *world.key)
             try:
                 await running.runner.run()
             except Exception:
-                log.exception("pool %s/%s: the loop broke and begins anew", *key)
+                log.exception("pool %s/%s: the loop broke and begins anew", *world.key)
             running.runner = None
             await asyncio.sleep(RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)])
             failures += 1
