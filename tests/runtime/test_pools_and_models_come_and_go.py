@@ -268,3 +268,15 @@ async def test_a_pool_made_anew_under_the_same_name_is_kept_though_the_former_on
         await stage.kube.forget()
         await stage.kube.until(lambda k: len([r for r in k.requests if r[1].endswith("/modelpools")]) >= listed + 2)
         assert [pool.meta.uid for pool in stage.operator.pools.values()] == ["another"]
+
+
+async def test_the_status_of_a_model_that_is_gone_is_remembered_no_longer():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a")
+        await stage.model("b")
+        await stage.start()
+        await stage.phase("a", "Cold")
+        await stage.kube.remove("models", "a")
+        await stage.kube.until(lambda _: stage.status("pool", "modelpools").get("modelsDeclared") == 1)
+        assert set(stage.operator._surface.statuses._sheets) == {"uid-of-b", "uid-of-pool"}

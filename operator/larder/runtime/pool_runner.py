@@ -102,6 +102,7 @@ class PoolRunner:
             self.state, world, self._scale, self._may_command, self._due_status.set, Doubts(self.state)
         )
         self._mounts = Mounts(self.state, surface.cluster)
+        self._told: set[str] = set()
 
     def wake(self) -> None:
         """Something changed."""
@@ -199,6 +200,10 @@ class PoolRunner:
             self._surface.statuses.want_model(model, models.serving_status(model, given), now)
         for model, older in list(state.declared.conflicts.values()):
             self._surface.statuses.want_model(model, models.conflicting_status(model, older), now)
+        told = {model.meta.uid for model in state.declared.serving.values()} | set(state.declared.conflicts)
+        for uid in self._told - told:
+            self._surface.statuses.forget(uid)
+        self._told = told
         status = pools.pool_status(given, self._around(), now)
         self._surface.statuses.want_pool(state.pool, status, now)
         telemetry.MEMORY_USED.labels(*state.report.labels).set(status.memory_used_bytes)

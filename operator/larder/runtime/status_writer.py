@@ -74,8 +74,10 @@ class StatusWriter:
             self._queue.put_nowait(meta.uid)
 
     def forget(self, uid: str) -> None:
-        """The object is gone."""
-        self._sheets.pop(uid, None)
+        """Whoever asks cares no more. What is still to be written is: another may want it, or the object is gone."""
+        sheet = self._sheets.get(uid)
+        if sheet is not None and not sheet.queued:
+            del self._sheets[uid]
 
     async def run(self) -> None:
         """Write until cancelled."""
