@@ -21,6 +21,7 @@ BUILD_SECONDS = 1800.0
 _SOURCES = {
     CONTROLPLANE: REPOSITORY / "e2e" / "cluster" / "controlplane",
     PAUSE: REPOSITORY / "e2e" / "images" / "pause",
+    COREDNS: REPOSITORY / "e2e" / "images" / "coredns",
 }
 
 
@@ -98,8 +99,8 @@ def _arguments(versions: Versions, name: str) -> tuple[str, ...]:
     return {
         CONTROLPLANE: ("build", "-trimpath", "-ldflags", f"-s -w {stamps}", "-o", "{target}", "."),
         PAUSE: ("build", "-trimpath", "-ldflags", "-s -w", "-o", "{target}", "main.go"),
-        HELM: ("install", "-ldflags", f"-s -w {helm_stamp}", f"helm.sh/helm/v3/cmd/helm@v{versions.helm}"),
-        COREDNS: ("install", "-ldflags", "-s -w", f"github.com/coredns/coredns@v{versions.coredns}"),
+        HELM: ("install", "-trimpath", "-ldflags", f"-s -w {helm_stamp}", f"helm.sh/helm/v3/cmd/helm@v{versions.helm}"),
+        COREDNS: ("build", "-trimpath", "-ldflags", "-s -w", "-o", "{target}", "."),
     }[name]
 
 

@@ -52,7 +52,7 @@ def describe(settings: Settings, role: str, binary: Path | None = None) -> Image
         context = {"Dockerfile": _FOLDER / BASE / "Dockerfile", "rootfs.tar": rootfs.archive(settings)}
         return Image(role, context, None, rootfs.content_key(settings))
     base = None if role in SYSTEM_ROLES else describe(settings, BASE).reference
-    context = _larder_context() if role == LARDER else _tree(_FOLDER / role, prefix="", skipped=(".go",))
+    context = _larder_context() if role == LARDER else _tree(_FOLDER / role, prefix="", skipped=(".go", ".mod", ".sum"))
     if binary is not None:
         context[role] = binary
     return Image(role, context, base, _key(role, context, base))

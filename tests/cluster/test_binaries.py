@@ -25,13 +25,14 @@ def test_another_version_is_another_program() -> None:
     newer = replace(versions, helm="9.9.9", kubernetes="1.99.0")
     for name in (binaries.HELM, binaries.CONTROLPLANE):
         assert binaries.key(newer, GO, name) != binaries.key(versions, GO, name)
-    assert binaries.key(newer, GO, binaries.COREDNS) == binaries.key(versions, GO, binaries.COREDNS)
+    assert binaries.key(newer, GO, binaries.PAUSE) == binaries.key(versions, GO, binaries.PAUSE)
 
 
 def test_another_tool_chain_makes_another_program() -> None:
     assert binaries.key(Versions(), GO, binaries.PAUSE) != binaries.key(Versions(), Go(Path("go"), "x"), binaries.PAUSE)
 
 
-def test_kubernetes_is_of_the_version_that_its_modules_name() -> None:
-    modules = (Path(binaries.__file__).parent / "controlplane" / "go.mod").read_text()
-    assert f"k8s.io/kubernetes v{Versions().kubernetes}\n" in modules
+def test_what_is_built_is_of_the_version_that_its_modules_name() -> None:
+    e2e = Path(binaries.__file__).parents[1]
+    assert f"k8s.io/kubernetes v{Versions().kubernetes}\n" in (e2e / "cluster" / "controlplane" / "go.mod").read_text()
+    assert f"github.com/coredns/coredns v{Versions().coredns}\n" in (e2e / "images" / "coredns" / "go.mod").read_text()
