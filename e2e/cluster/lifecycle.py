@@ -15,7 +15,7 @@ from e2e.cluster.command import run
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import Program
 from e2e.cluster.progress import Progress
-from e2e.cluster.settings import Node, Settings
+from e2e.cluster.settings import Node, Settings, marked
 from e2e.cluster.store import digest, locked, remove, write
 
 LOCK_SECONDS = 1800.0
@@ -43,6 +43,7 @@ def up(settings: Settings, progress: Progress) -> Artefacts:
     """Build what is missing, start what does not run, load images, and return when pods, Services and DNS work."""
     host.require_supported(settings.versions)
     with locked(settings.state / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
+        settings = marked(settings)
         host.require_space(settings.state, host.RUNNING_BYTES)
         if host.missing_packages():
             with progress.step("Installing Debian packages"):
@@ -65,7 +66,7 @@ def down(settings: Settings, progress: Progress, *, purge: bool = False) -> None
     """End everything of the cluster and its contents; keep certificates and images, unless `purge`."""
     host.require_supported(settings.versions)
     with locked(settings.state / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
-        roots = cgroups.hierarchies()
+        settings, roots = marked(settings), cgroups.hierarchies()
         if _is_anything_left(settings, roots):
             with progress.step("Ending the control plane"):
                 _stop_all_but_runtimes(settings)

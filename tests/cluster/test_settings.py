@@ -1,11 +1,13 @@
 """Where a cluster lives is read from the environment, once, and refused where it cannot work."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from e2e.cluster.settings import STATE_PATH_LIMIT_BYTES, from_environment
+from e2e.cluster.settings import STATE_PATH_LIMIT_BYTES, from_environment, marked
 from larder.errors import InvalidInputError
+from tests.cluster import builders
 
 
 def test_the_cache_follows_the_users_cache_folder_unless_it_is_named() -> None:
@@ -30,6 +32,14 @@ def test_every_socket_of_the_longest_state_folder_fits() -> None:
     assert len(f"{settings.nodes[0].containerd_socket}.ttrpc") <= 107
 
 
-def test_two_clusters_with_folders_of_one_name_have_different_control_groups() -> None:
-    one, other = (from_environment({"LARDER_STATE": path}) for path in ("/a/cluster", "/b/cluster"))
-    assert one.cgroup != other.cgroup
+def test_a_folder_is_marked_once_and_its_mark_is_found_again() -> None:
+    with TemporaryDirectory() as state:
+        settings = from_environment({"LARDER_STATE": state})
+        first = marked(settings)
+        assert marked(settings) == first
+        assert from_environment({"LARDER_STATE": state}) == first
+
+
+def test_folders_of_one_name_have_different_control_groups(tmp_path: Path) -> None:
+    one, other = (builders.settings(tmp_path / name) for name in ("a", "chroot"))
+    assert marked(one).cgroup != marked(other).cgroup
