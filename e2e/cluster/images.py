@@ -113,7 +113,7 @@ def _buildah(settings: Settings, *arguments: str) -> str:
     # Inside chroot isolation a build needs no more privileges than we have, and works in a container too.
     env = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
     argv = ["buildah", "--root", str(store / "root"), "--runroot", str(store / "run"), *arguments]
-    return run(argv, timeout_seconds=BUILD_SECONDS, env=env)
+    return run(argv, timeout_seconds=BUILD_SECONDS, env=env, downloads=True)
 
 
 def _is_stored(settings: Settings, image: Image) -> bool:

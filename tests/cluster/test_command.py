@@ -35,7 +35,12 @@ def test_a_failure_names_the_program_its_status_and_its_words() -> None:
 )
 def test_a_missing_network_is_called_that(text: str) -> None:
     with pytest.raises(NoNetworkError, match="network cannot be reached"):
-        run(failing(text), timeout_seconds=10)
+        run(failing(text), timeout_seconds=10, downloads=True)
+
+
+def test_a_connection_within_the_machine_is_not_the_network() -> None:
+    with pytest.raises(CommandFailedError):
+        run(failing("dial unix: connect: connection refused"), timeout_seconds=10)
 
 
 def test_a_full_disk_is_called_that() -> None:
