@@ -263,7 +263,7 @@ def _secret():
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": builders.meta("pool-keys"),
+        "metadata": {**builders.meta("pool-keys"), "ownerReferences": [builders.owner()]},
         "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
     }
 

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from larder.adapters.kube.informer import Source
 from larder.api import names
+from larder.api.conditions import ConditionReason
 from larder.api.demand import Message
 from larder.runtime import model_status as models
 from larder.runtime import pool_status as pools
@@ -161,10 +162,13 @@ class PoolRunner:
         await self.loop.run()
 
     async def _keep_objects(self) -> None:
-        failures = 0
+        failures, told = 0, ""
         while True:
             self._due_upkeep.clear()
             done = await self._upkeep.ensure(self._world.pool(), self._pods_to_ask())
+            if self._upkeep.taken not in ("", told):
+                self.state.report.warn("Apply", str(ConditionReason.NAME_TAKEN), self._upkeep.taken)
+            told = self._upkeep.taken
             if self._upkeep.keys is not None:
                 self._keyed.set()
             self._due_status.set()
@@ -215,6 +219,7 @@ class PoolRunner:
             triton=self._triton(),
             gateways=tuple(view for view in self._world.pods() if view.component == names.GATEWAY),
             refused=self._upkeep.refused or (deployed.failure if deployed else ""),
+            taken=self._upkeep.taken,
             unmounted=self._mounts.unmounted,
             desired_pods=deployed.pods if deployed else None,
         )

@@ -17,11 +17,12 @@ UNACKNOWLEDGED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the cluster shows of a pool: its pods, what the API server refused, and what pods could not mount."""
+    """What the cluster shows of a pool: its pods, what the API server refused, names that are taken, mounts that fail."""
 
     triton: Mapping[str, PodView] = field(default_factory=dict)
     gateways: tuple[PodView, ...] = ()
     refused: str = ""
+    taken: str = ""
     unmounted: Mapping[str, str] = field(default_factory=dict)
     desired_pods: int | None = None
 
@@ -69,7 +70,7 @@ def _conditions(pool: ModelPool, books: Books, around: Surroundings, now_seconds
     pods, gateway = _pods_healthy(books, around), _gateway_ready(around)
     return (
         _ready(around, pods, gateway),
-        _good(PoolCondition.ACCEPTED),
+        _accepted(around),
         pods,
         gateway,
         _autoscaling(pool, around),
@@ -90,7 +91,15 @@ def _good(kind: PoolCondition, message: str = "") -> Condition:
     return Condition(kind, True, ConditionReason.AS_EXPECTED, message)
 
 
+def _accepted(around: Surroundings) -> Condition:
+    if not around.taken:
+        return _good(PoolCondition.ACCEPTED)
+    return Condition(PoolCondition.ACCEPTED, False, ConditionReason.NAME_TAKEN, around.taken)
+
+
 def _ready(around: Surroundings, pods: Condition, gateway: Condition) -> Condition:
+    if around.taken:
+        return Condition(PoolCondition.READY, False, ConditionReason.NAME_TAKEN, around.taken)
     serves = any(view.ready and not view.deleting for view in around.triton.values())
     if serves and gateway.status:
         return _good(PoolCondition.READY)

@@ -1,4 +1,7 @@
-"""Keeps the objects of one pool as its spec says: applied when they change, when they vanish, and now and then."""
+"""Keeps the objects of one pool as its spec says: applied when they change, when they vanish, and now and then.
+
+What somebody else made under a name that the pool needs is never touched.
+"""
 
 import base64
 import json
@@ -8,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from larder.adapters.kube.client import MERGE_PATCH
-from larder.adapters.kube.resources import SECRETS, Resource
+from larder.adapters.kube.resources import SECRETS, Resource, resource_of
 from larder.api import names
 from larder.api.resources import Manifest, ModelPool
-from larder.errors import KubernetesError, LarderError
+from larder.errors import KubernetesError, LarderError, NameTakenError
 from larder.runtime.children import Keys, children, keys_secret
 from larder.runtime.settings import Platform
 
@@ -38,13 +41,16 @@ class Objects(Protocol):
 
 @dataclass(slots=True)
 class Upkeep:
-    """One pool. `refused` says what the API server refused last, empty when all is applied."""
+    """One pool. `refused` says what the API server refused last, empty when all is applied; `taken` says which object
+    of somebody else has a name that the pool needs.
+    """
 
     objects: Objects
     platform: Platform
     make_key: Callable[[], str]
     check: Callable[[], None]
     refused: str = ""
+    taken: str = ""
     keys: Keys | None = None
     _applied: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -56,42 +62,84 @@ class Upkeep:
             self._applied.pop((kind, name), None)
 
     async def ensure(self, pool: ModelPool, pods: int) -> bool:
-        """Apply what differs from what was applied last; False where something was refused or unanswered."""
+        """Apply what differs from what was applied last; False where something was refused or unanswered.
+
+        While a name is taken only what is there and the pool's is applied: no half of a pool is made.
+        """
+        self.taken = ""
         try:
             self.keys = await self._keys(pool)
+        except NameTakenError as error:
+            self.taken, self.refused = str(error), ""
+            return False
         except LarderError as error:
             self.refused = f"Secret {names.keys_name(pool.meta.name)}: {error}"
             return False
-        refused = [await self._apply(manifest) for manifest in children(pool, self.platform, self.keys, pods)]
-        self.refused = next((text for text in refused if text), "")
-        return not self.refused
+        due = [item for item in children(pool, self.platform, self.keys, pods) if self._is_due(item)]
+        refused = [await self._apply(manifest) for manifest in await self._may_apply(pool, due)]
+        self.refused = next((text for text in refused if text), self.refused)
+        return not self.refused and not self.taken
+
+    def _is_due(self, manifest: Manifest) -> bool:
+        return self._applied.get(_key(manifest)) != _content(manifest)
+
+    async def _may_apply(self, pool: ModelPool, due: list[Manifest]) -> list[Manifest]:
+        """Return those that are the pool's already and, where no name is taken, those that are not there."""
+        own, absent = [], []
+        self.refused = ""
+        for manifest in due:
+            kind, name = _key(manifest)
+            try:
+                present = await self._present(resource_of(manifest), pool, name)
+            except NameTakenError as error:
+                self.taken = self.taken or str(error)
+            except LarderError as error:
+                self.refused = f"{kind} {name}: {error}"
+                return []
+            else:
+                (absent if present is None else own).append(manifest)
+        return own if self.taken else own + absent
+
+    async def _present(self, resource: Resource, pool: ModelPool, name: str) -> Manifest | None:
+        """Return the pool's object, None where there is none. Raises NameTakenError where it is somebody else's."""
+        try:
+            found = await self.objects.get(resource, pool.meta.namespace, name)
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+            return None
+        owner = _controller(found)
+        if owner.get("uid") == pool.meta.uid:
+            return found
+        what = f"{resource.kind} {name}"
+        if (owner.get("kind"), owner.get("name")) == ("ModelPool", pool.meta.name):
+            raise NameTakenError(f"{what} belongs to a former ModelPool {pool.meta.name} and goes with it soon")
+        raise NameTakenError(
+            f"{what} is there and is not this pool's; it is left alone and the pool waits: delete it, or give the "
+            "pool another name"
+        )
 
     async def _apply(self, manifest: Manifest) -> str:
-        key = (manifest["kind"], manifest["metadata"]["name"])
-        content = json.dumps(manifest, sort_keys=True)
-        if self._applied.get(key) == content:
-            return ""
+        key = _key(manifest)
         try:
             self.check()
             await self.objects.apply(manifest)
         except LarderError as error:
             log.warning("%s %s: %s", *key, error)
             return f"{key[0]} {key[1]}: {error}"
-        self._applied[key] = content
+        self._applied[key] = _content(manifest)
         return ""
 
     async def _keys(self, pool: ModelPool) -> Keys:
         """Return the pool's keys, made once: pods carry them."""
         target = (pool.meta.namespace, names.keys_name(pool.meta.name))
         fresh = Keys(self.make_key(), self.make_key())
-        try:
-            found = _data(await self.objects.get(SECRETS, *target))
-        except KubernetesError as error:
-            if error.status != 404:
-                raise
+        present = await self._present(SECRETS, pool, target[1])
+        if present is None:
             self.check()
             await self.objects.create(keys_secret(pool, fresh))
             return fresh
+        found = _data(present)
         keys = Keys(
             found.get(names.TRITON_ADMIN_KEY) or fresh.admin_key,
             found.get(names.DEMAND_TOKEN_KEY) or fresh.demand_token,
@@ -101,6 +149,20 @@ class Upkeep:
             body = {"stringData": keys_secret(pool, keys)["stringData"]}
             await self.objects.patch(SECRETS, target, body, MERGE_PATCH)
         return keys
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def _content(manifest: Manifest) -> str:
+    return json.dumps(manifest, sort_keys=True)
+
+
+def _controller(manifest: Manifest) -> Manifest:
+    """The owner that controls an object; empty where none does."""
+    owners: list[Manifest] = manifest["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def _data(secret: Manifest) -> dict[str, Any]:
