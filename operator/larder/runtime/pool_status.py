@@ -17,7 +17,7 @@ UNACKNOWLEDGED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the cluster shows of a pool: its pods, what the API server refused, names that are taken, mounts that fail."""
+    """What the cluster shows of a pool: its pods, what the API server refused, names taken, mounts that fail."""
 
     triton: Mapping[str, PodView] = field(default_factory=dict)
     gateways: tuple[PodView, ...] = ()
@@ -132,11 +132,13 @@ def _first_trouble(views: tuple[PodView, ...]) -> Trouble | None:
 
 
 def _gateway_ready(around: Surroundings) -> Condition:
-    if any(view.ready and not view.deleting for view in around.gateways):
-        return _good(PoolCondition.GATEWAY_READY)
+    """What keeps a gateway pod from starting is said as well while others serve, as when a rollout is stuck."""
     unmounted = [around.unmounted[view.name] for view in around.gateways if view.name in around.unmounted]
     trouble = _first_trouble(around.gateways)
-    text = unmounted[0] if unmounted else trouble.message if trouble else "no gateway pod is ready"
+    text = min(unmounted) if unmounted else trouble.message if trouble else ""
+    if any(view.ready and not view.deleting for view in around.gateways):
+        return _good(PoolCondition.GATEWAY_READY, text)
+    text = text or "no gateway pod is ready"
     return Condition(PoolCondition.GATEWAY_READY, False, ConditionReason.GATEWAY_NOT_READY, text)
 
 

@@ -85,8 +85,9 @@ class Upkeep:
 
     async def _may_apply(self, pool: ModelPool, due: list[Manifest]) -> list[Manifest]:
         """Return those that are the pool's already and, where no name is taken, those that are not there."""
-        own, absent = [], []
         self.refused = ""
+        own: list[Manifest] = []
+        absent: list[Manifest] = []
         for manifest in due:
             kind, name = _key(manifest)
             try:
