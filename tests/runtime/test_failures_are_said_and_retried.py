@@ -135,6 +135,18 @@ async def test_a_model_larger_than_a_pod_is_never_loaded_and_both_numbers_are_sa
         assert triton.named("load") == [] and stage.status("huge")["phase"] == "Pending"
 
 
+async def test_nobody_is_promised_that_a_model_that_does_not_fit_will_be_loaded():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("huge", memory="1Gi")
+        await stage.start()
+        await stage.phase("huge", "Pending")
+        for condition in stage.status("huge")["conditions"]:
+            assert "first request" not in condition["message"]
+        status, reason, message = stage.condition("huge", "Ready")
+        assert (status, reason) == ("False", "OverBudget") and "1Gi" in message and "200Mi" in message
+
+
 async def test_an_unload_that_does_not_end_makes_the_pod_leak_until_it_does():
     async with Stage() as stage:
         gate = asyncio.Event()

@@ -178,12 +178,20 @@ def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency 
             case PlacementState.DRAINING:
                 state.tasks.spawn(drain(state, book, name), f"drain {name} on {placement.pod}")
             case PlacementState.READY:
-                state.books.model(name).last_bytes = placement.memory_bytes
+                _succeeded(state, placement)
     newest = state.publisher.generations.get(book.view.uid, 0)
     if record is None or newest > record.generation or dict(record.models) != dict(book.residency(0).models):
         state.publisher.publish(book)
     else:
         state.gateways.tell(Hint(book.view.uid, book.residency(state.fence.term)))
+
+
+def _succeeded(state: PoolState, placement: Placement) -> None:
+    """A copy that is ready has refuted the failure that the former leader told of, but for one of a newer revision."""
+    known, declared = state.books.model(placement.model), state.model(placement.model)
+    known.last_bytes = placement.memory_bytes
+    if known.failure is not None and declared is not None and placement.revision == declared.revision:
+        known.failure = None
 
 
 async def _gone(state: PoolState, book: PodBook, model: str) -> None:

@@ -11,6 +11,7 @@ from larder.core.snapshot import Placement, PlacementState
 from larder.core.units import format_bytes
 from larder.runtime.books import Books, ModelBook
 from larder.runtime.gather import capacity_bytes, size_bytes
+from larder.runtime.memory import missing_members, tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +104,19 @@ def _numbered(generation: int, conditions: tuple[Condition, ...]) -> tuple[Condi
 
 
 def _conditions(model: Model, given: Facts, book: ModelBook, phase: Phase) -> tuple[Condition, ...]:
+    fits = _fits(model, given)
     found = (
-        _ready(model, given, book, phase),
+        _ready(model, given, book, phase, fits.message),
         Condition(ModelCondition.ACCEPTED, True, ConditionReason.AS_EXPECTED),
         Condition(ModelCondition.POOL_FOUND, True, ConditionReason.AS_EXPECTED),
-        _fits(model, given),
+        fits,
         _loaded(book, phase),
     )
     members = _members(book, given.serving)
     return found if members is None else (*found, members)
 
 
-def _ready(model: Model, given: Facts, book: ModelBook, phase: Phase) -> Condition:
+def _ready(model: Model, given: Facts, book: ModelBook, phase: Phase, too_large: str) -> Condition:
     if phase is Phase.READY:
         return Condition(ModelCondition.READY, True, ConditionReason.AS_EXPECTED)
     unplaced = given.unplaced.get(model.served_name)
@@ -127,7 +129,7 @@ def _ready(model: Model, given: Facts, book: ModelBook, phase: Phase) -> Conditi
     }.get(phase, ConditionReason.LOADS_ON_REQUEST)
     if phase is Phase.FAILED and book.failure is not None:
         why = book.failure.message
-    return Condition(ModelCondition.READY, False, reason, why or "the first request loads it")
+    return Condition(ModelCondition.READY, False, reason, why or too_large or "the first request loads it")
 
 
 def _fits(model: Model, given: Facts) -> Condition:
@@ -147,20 +149,20 @@ def _loaded(book: ModelBook, phase: Phase) -> Condition:
     failure = book.failure
     if failure is not None:
         reason = ConditionReason.RELOAD_FAILED if failure.reload else ConditionReason.LOAD_FAILED
-        text = f"{failure.message} (tried {failure.attempts} times)" if failure.attempts > 1 else failure.message
-        return Condition(ModelCondition.LOADED, False, reason, text)
+        return Condition(ModelCondition.LOADED, False, reason, tried(failure))
     if phase is Phase.READY or book.last_bytes is not None:
         return Condition(ModelCondition.LOADED, True, ConditionReason.AS_EXPECTED)
     return Condition(ModelCondition.LOADED, None, ConditionReason.NOT_YET_KNOWN, "it was not loaded yet")
 
 
 def _members(book: ModelBook, serving: Mapping[str, Model]) -> Condition | None:
-    if not book.members:
+    named = book.members or (book.failure.missing_members if book.failure is not None else ())
+    if not named:
         return None
-    missing = [name for name in book.members if name not in serving]
+    missing = tuple(name for name in named if name not in serving)
     if not missing:
         return Condition(ModelCondition.MEMBERS_DECLARED, True, ConditionReason.AS_EXPECTED)
-    text = f"members of the ensemble are not declared as Models: {', '.join(missing)}"
+    text = missing_members(missing)
     return Condition(ModelCondition.MEMBERS_DECLARED, False, ConditionReason.MEMBERS_MISSING, text)
 
 
