@@ -15,7 +15,7 @@ RELEASE: Final = "larder"
 NAMESPACE: Final = "larder-system"
 CRDS: Final = ("models.larder.dev", "modelpools.larder.dev")
 HELM_SECONDS: Final = 120.0
-READY_SECONDS: Final = 120.0
+READY_SECONDS: Final = 90.0
 
 
 class ToolFailedError(LarderError):

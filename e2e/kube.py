@@ -3,12 +3,13 @@
 Written on the client's dynamic side, so that custom resources and built-in ones are the same.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from kubernetes import config
+from kubernetes import config, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
@@ -22,6 +23,9 @@ Manifest = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 FIELD_MANAGER: Final = "larder-e2e"
+REQUEST_SECONDS: Final = 15.0
+BOUND: Final[dict[str, Any]] = {"_request_timeout": REQUEST_SECONDS}
+"""How long one request may take."""
 WATCH_SECONDS: Final = 5
 """One watch lasts this long at most: how often a wait reports while nothing happens."""
 API_VERSIONS: Final = {
@@ -82,6 +86,7 @@ class Kube:
                 namespace=self.namespace or manifest["metadata"].get("namespace"),
                 field_manager=FIELD_MANAGER,
                 force_conflicts=True,
+                **BOUND,
             )
         return _json(applied)
 
@@ -90,13 +95,13 @@ class Kube:
         kind = self._kind(manifest["kind"], manifest["apiVersion"])
         asked = {"dry_run": "All"} if dry_run else {}
         with _translated():
-            return _json(self._dynamic.create(kind, body=dict(manifest), namespace=self.namespace, **asked))
+            return _json(self._dynamic.create(kind, body=dict(manifest), namespace=self.namespace, **asked, **BOUND))
 
     def get(self, kind: str, name: str) -> Manifest | None:
         """Return the object, or None where there is none."""
         try:
             with _translated():
-                return _json(self._dynamic.get(self._kind(kind), name=name, namespace=self.namespace))
+                return _json(self._dynamic.get(self._kind(kind), name=name, namespace=self.namespace, **BOUND))
         except KubernetesError as error:
             if error.status == 404:
                 return None
@@ -115,6 +120,7 @@ class Kube:
                 name=name,
                 namespace=self.namespace,
                 content_type="application/merge-patch+json",
+                **BOUND,
             )
         return _json(patched)
 
@@ -125,7 +131,7 @@ class Kube:
             body["gracePeriodSeconds"] = grace_seconds
         try:
             with _translated():
-                self._dynamic.delete(self._kind(kind), name=name, namespace=self.namespace, body=body)
+                self._dynamic.delete(self._kind(kind), name=name, namespace=self.namespace, body=body, **BOUND)
         except KubernetesError as error:
             if error.status != 404:
                 raise
@@ -136,11 +142,13 @@ class Kube:
         Ends early where the version is too old for the API server.
         """
         with _translated():
-            for event in self._dynamic.watch(
-                self._kind(kind),
+            for event in watch.Watch().stream(
+                self._kind(kind).get,
                 namespace=self.namespace,
                 resource_version=resource_version,
-                timeout=max(1, round(seconds)),
+                serialize=False,
+                timeout_seconds=max(1, round(seconds)),
+                _request_timeout=(REQUEST_SECONDS, seconds + REQUEST_SECONDS),
             ):
                 if event["type"] not in {"ADDED", "MODIFIED", "DELETED"}:
                     return
@@ -179,16 +187,18 @@ class Kube:
             left_seconds = deadline - time.monotonic()
             if left_seconds <= 0:
                 raise WaitTimeoutError(f"after {timeout_seconds:.0f} s still not: {what}")
-            for change, item in self.changes(kind, min(left_seconds, WATCH_SECONDS), version):
-                _take(objects, change, item, field_selector)
-                if holds(objects):
-                    return objects
-                if time.monotonic() > deadline:
-                    break
+            # An API server that is away for a moment is asked again, up to the same deadline.
+            with contextlib.suppress(UnavailableError):
+                for change, item in self.changes(kind, min(left_seconds, WATCH_SECONDS), version):
+                    _take(objects, change, item, field_selector)
+                    if holds(objects):
+                        return objects
+                    if time.monotonic() > deadline:
+                        break
 
     def _list(self, kind: str, **selectors: str) -> tuple[list[Manifest], str]:
         with _translated():
-            listed = _json(self._dynamic.get(self._kind(kind), namespace=self.namespace, **selectors))
+            listed = _json(self._dynamic.get(self._kind(kind), namespace=self.namespace, **selectors, **BOUND))
         return listed["items"], listed["metadata"]["resourceVersion"]
 
     def _kind(self, kind: str, api_version: str | None = None) -> Any:

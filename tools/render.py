@@ -1,7 +1,7 @@
 """What is made from something else, and the check that it is in step.
 
 `crds/` is the source of the custom resource definitions; the chart carries them as templates. The chart is the source
-of `manifests/install.yaml`, the same installation for `kubectl apply`.
+of `manifests/install.yaml`, the same installation for `kubectl apply`. The demo's objects and models become one sample.
 """
 
 import sys
@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 import yaml
 
+from e2e.demo import manifests as demo
 from larder.errors import LarderError
 from tools import helm
 
@@ -21,6 +22,7 @@ NAMESPACE: Final = "larder-system"
 KUBERNETES: Final = "1.36.0"
 """What to render for; a helm made by `go install` takes itself for an old one."""
 INSTALL: Final = "manifests/install.yaml"
+DEMO: Final = "manifests/samples/demo.yaml"
 
 _CHART_ONLY_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 _CHART_ONLY_ANNOTATIONS: Final = ("helm.sh/resource-policy",)
@@ -38,6 +40,11 @@ _INSTALL_HEADER: Final = """\
 #   kubectl apply --server-side -f manifests/install.yaml
 """
 
+_DEMO_HEADER: Final = """\
+# What `make demo` applies, in one file, made by `make render`. The models need py3langid, magika, onnxruntime and
+# vaderSentiment in the Triton image, as in e2e/images/triton.
+"""
+
 
 class OutOfStepError(LarderError):
     """A made file is not what its source gives."""
@@ -50,7 +57,7 @@ def main(check: bool) -> None:
     try:
         sync(crd_templates(ROOT), check=check)
         helm.run("lint", "--strict", "--kube-version", KUBERNETES, str(CHART))
-        sync({INSTALL: install_manifest()}, check=check)
+        sync({INSTALL: install_manifest(), DEMO: demo_manifest()}, check=check)
     except LarderError as error:
         sys.exit(f"render: {error}")
 
@@ -89,6 +96,11 @@ def install_manifest() -> str:
     rendered = helm.run("template", "larder", str(CHART), "--namespace", NAMESPACE, "--kube-version", KUBERNETES)
     documents = [_namespace(), *(_without_helm(item) for item in yaml.safe_load_all(rendered) if item)]
     return _INSTALL_HEADER + "---\n".join(_dump(sorted(documents, key=_order)))
+
+
+def demo_manifest() -> str:
+    """Return the demo's models, as their ConfigMap, before the pool that mounts it and the Models of that pool."""
+    return f"{_DEMO_HEADER}{yaml.safe_dump(demo.repository(), sort_keys=False, width=120)}---\n{demo.FILE.read_text()}"
 
 
 def _namespace() -> dict[str, Any]:

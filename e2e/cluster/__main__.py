@@ -29,7 +29,8 @@ def up(durable: bool) -> None:
     settings = from_environment(durable=durable)
     with Progress() as progress:
         lifecycle.up(settings, progress)
-        progress.say("etcd syncs to disk" if durable else "etcd does not sync to disk (--durable makes it)")
+        synced = "syncs to disk" if lifecycle.is_durable(settings) else "does not sync to disk (--durable makes it)"
+        progress.say(f"etcd {synced}")
         progress.say(f'The cluster is up. To use it: eval "$({shlex.quote(sys.executable)} -m e2e.cluster exec-env)"')
 
 

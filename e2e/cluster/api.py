@@ -21,7 +21,9 @@ def get(settings: Settings, path: str) -> tuple[int, bytes] | None:
     try:
         context = ssl.create_default_context(cafile=str(pki.certificate(folder, "ca")))
         context.load_cert_chain(pki.certificate(folder, pki.ADMIN), pki.key(folder, pki.ADMIN))
-        connection = http.client.HTTPSConnection("127.0.0.1", settings.api_port, timeout=_SECONDS, context=context)
+        connection = http.client.HTTPSConnection(
+            str(settings.nodes[0].address), settings.api_port, timeout=_SECONDS, context=context
+        )
         try:
             connection.request("GET", path)
             response = connection.getresponse()

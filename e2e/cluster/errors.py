@@ -21,5 +21,9 @@ class NoNetworkError(ClusterError):
     """Something must be downloaded and its registry cannot be reached."""
 
 
+class SourcesChangedError(ClusterError):
+    """What an image is made of changed between the look at it and the build."""
+
+
 class NoSpaceError(ClusterError):
     """The disk is full, or too full to begin."""

@@ -91,13 +91,12 @@ def install_packages() -> None:
         return
     with _services_kept_stopped():
         env = {"DEBIAN_FRONTEND": "noninteractive"}
-        run(["apt-get", "update", "-q"], timeout_seconds=300, env=env)
+        run(["apt-get", "update", "-q"], timeout_seconds=300, env=env, downloads=True)
         install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
-        run(install, timeout_seconds=900, env=env)
-    if Path("/run/systemd/system").exists():
-        services = [name for name in ("containerd", "prometheus", "prometheus-node-exporter") if name in missing]
-        if services:
-            run(["systemctl", "disable", *services], timeout_seconds=60)
+        run(install, timeout_seconds=900, env=env, downloads=True)
+    units = [f"{name}.service" for name in ("containerd", "prometheus") if name in missing]
+    if units and shutil.which("deb-systemd-helper"):  # what Debian's own scripts enable services with
+        run(["deb-systemd-helper", "disable", *units], timeout_seconds=60)
 
 
 def missing_packages() -> tuple[str, ...]:

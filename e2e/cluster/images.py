@@ -9,7 +9,7 @@ from pathlib import Path
 
 from e2e.cluster import buildhost, mounts, rootfs
 from e2e.cluster.command import run
-from e2e.cluster.errors import ClusterError, CommandFailedError
+from e2e.cluster.errors import CommandFailedError, SourcesChangedError
 from e2e.cluster.progress import Progress
 from e2e.cluster.settings import REPOSITORY, Settings
 from e2e.cluster.store import digest, file_digest, produced
@@ -52,7 +52,7 @@ def describe(settings: Settings, role: str, binary: Path | None = None) -> Image
         context = {"Dockerfile": _FOLDER / BASE / "Dockerfile", "rootfs.tar": rootfs.archive(settings)}
         return Image(role, context, None, rootfs.content_key(settings))
     base = None if role in SYSTEM_ROLES else describe(settings, BASE).reference
-    context = _larder_context() if role == LARDER else _tree(_FOLDER / role, prefix="", skipped=(".go",))
+    context = _larder_context() if role == LARDER else _tree(_FOLDER / role, prefix="", skipped=(".go", ".mod", ".sum"))
     if binary is not None:
         context[role] = binary
     return Image(role, context, base, _key(role, context, base))
@@ -99,7 +99,7 @@ def _build(settings: Settings, image: Image) -> None:
     try:
         laid_out = _lay_out(folder, image.context)
         if image.role != BASE and _key(image.role, laid_out, image.base) != image.key:
-            raise ClusterError(f"The sources of image {image.role} changed while it was built; run the command again")
+            raise SourcesChangedError(f"The sources of image {image.role} changed just before it was built")
         base = ("--build-arg", f"BASE={image.base}") if image.base else ()
         network = ("--network", "host", "--pull-never", "--layers", "--quiet")
         _buildah(settings, "build", *network, *base, *host.flags(), "--tag", image.reference, str(folder))
@@ -113,7 +113,7 @@ def _buildah(settings: Settings, *arguments: str) -> str:
     # Inside chroot isolation a build needs no more privileges than we have, and works in a container too.
     env = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
     argv = ["buildah", "--root", str(store / "root"), "--runroot", str(store / "run"), *arguments]
-    return run(argv, timeout_seconds=BUILD_SECONDS, env=env)
+    return run(argv, timeout_seconds=BUILD_SECONDS, env=env, downloads=True)
 
 
 def _is_stored(settings: Settings, image: Image) -> bool:
@@ -148,6 +148,12 @@ def _tree(folder: Path, *, prefix: str, skipped: tuple[str, ...] = ()) -> dict[s
 def _drop_old_archives(settings: Settings, role: str) -> None:
     archives = sorted((settings.cache / "images").glob(f"{role}-*.tar"), key=lambda path: path.stat().st_mtime)
     for archive in archives[:-ARCHIVES_KEPT]:
+        reference = f"localhost/larder/{archive.stem.replace('-', ':')}"
+        try:
+            _buildah(settings, "rmi", reference)
+        except CommandFailedError as error:
+            if "image not known" not in error.output:
+                raise
         archive.unlink()
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from e2e.cluster.command import run
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import Program
 from e2e.cluster.progress import Progress
-from e2e.cluster.settings import Node, Settings
+from e2e.cluster.settings import Node, Settings, marked
 from e2e.cluster.store import digest, locked, remove, write
 
 LOCK_SECONDS = 1800.0
@@ -43,6 +43,7 @@ def up(settings: Settings, progress: Progress) -> Artefacts:
     """Build what is missing, start what does not run, load images, and return when pods, Services and DNS work."""
     host.require_supported(settings.versions)
     with locked(settings.state / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
+        settings = marked(settings)
         host.require_space(settings.state, host.RUNNING_BYTES)
         if host.missing_packages():
             with progress.step("Installing Debian packages"):
@@ -51,7 +52,7 @@ def up(settings: Settings, progress: Progress) -> Artefacts:
         artefacts = build(settings, progress)
         _link_programs(settings, artefacts)
         with progress.step("Starting the control plane"):
-            plan = _prepare(settings, artefacts)
+            plan = _prepare(_kept_durable(settings), artefacts)
             _start_control_plane(settings, plan)
         _load_images(settings, artefacts, progress)
         with progress.step("Starting the node"):
@@ -65,13 +66,13 @@ def down(settings: Settings, progress: Progress, *, purge: bool = False) -> None
     """End everything of the cluster and its contents; keep certificates and images, unless `purge`."""
     host.require_supported(settings.versions)
     with locked(settings.state / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
-        roots = cgroups.hierarchies()
+        settings, roots = marked(settings), cgroups.hierarchies()
         if _is_anything_left(settings, roots):
             with progress.step("Ending the control plane"):
                 _stop_all_but_runtimes(settings)
             with progress.step("Ending containers"):
                 cgroups.kill(settings.cgroup, roots, cgroups.PODS)
-                _remove_containers(settings, roots)
+                _remove_containers(settings, roots, progress)
             with progress.step("Removing mounts, network and control groups"):
                 _stop(settings, [f"containerd-{node.name}" for node in settings.nodes])
                 _remove_traces(settings, roots)
@@ -103,6 +104,12 @@ def is_up(settings: Settings) -> bool:
     return running and nodes_ready and api.resolves(settings.dns_address, f"kubernetes.default.svc.{CLUSTER_NAME}")
 
 
+def is_durable(settings: Settings) -> bool:
+    """Whether an etcd runs that syncs to disk."""
+    record = processes.running(_records(settings), "etcd")
+    return record is not None and components.UNSYNCED not in processes.arguments(record)
+
+
 def _records(settings: Settings) -> Path:
     return settings.state / "run"
 
@@ -125,6 +132,11 @@ def _link_programs(settings: Settings, artefacts: Artefacts) -> None:
             link.symlink_to(target)
 
 
+def _kept_durable(settings: Settings) -> Settings:
+    """A store that syncs to disk goes on doing so: who asked for it may be timing something right now."""
+    return replace(settings, durable=settings.durable or is_durable(settings))
+
+
 def _prepare(settings: Settings, artefacts: Artefacts) -> Plan:
     """Everything that programs need before they start: a clean slate after a crash, certificates, files, network."""
     roots = cgroups.hierarchies()
@@ -132,6 +144,7 @@ def _prepare(settings: Settings, artefacts: Artefacts) -> Plan:
         _stop(settings, [name for name, _ in _graces(settings)])
         cgroups.kill(settings.cgroup, roots)
         _remove_remains(settings)
+    processes.end_strays(_records(settings), cgroups.processes(settings.cgroup, roots, cgroups.SYSTEM))
     folder = settings.state / "pki"
     pki.ensure(folder, pki.identities(settings))
     for file in components.kubeconfigs(settings):
@@ -262,18 +275,25 @@ def _stop_all_but_runtimes(settings: Settings) -> None:
     _stop(settings, [name for name, _ in _graces(settings) if not name.startswith("containerd-")])
 
 
-def _remove_containers(settings: Settings, roots: tuple[Path, ...]) -> None:
+def _remove_containers(settings: Settings, roots: tuple[Path, ...], progress: Progress) -> None:
     """containerd forgets its containers itself, for it keeps images and layers for the next time."""
     for node in settings.nodes:
         configuration = node.folder / "containerd.toml"
         if not (node.folder / "containerd" / "root").exists() or not configuration.exists():
             continue
-        if not processes.running(_records(settings), f"containerd-{node.name}"):
-            cgroups.prepare(settings.cgroup, roots)
-            file = components.File(configuration, configuration.read_text())
-            _start(settings, components.containerd(node, (file,)))
-        _await(settings, f"containerd-{node.name}", partial(containers.answers, node))
-        containers.remove_all(node)
+        try:
+            if not processes.running(_records(settings), f"containerd-{node.name}"):
+                cgroups.prepare(settings.cgroup, roots)
+                file = components.File(configuration, configuration.read_text())
+                _start(settings, components.containerd(node, (file,)))
+            _await(settings, f"containerd-{node.name}", partial(containers.answers, node))
+            containers.remove_all(node)
+        except ClusterError as error:
+            progress.say(f"containerd could not remove its containers, so its images go too: {error}")
+            _stop(settings, [f"containerd-{node.name}"])
+            cgroups.kill(settings.cgroup, roots)
+            mounts.undo_below(node.folder)
+            remove(node.folder / "containerd" / "root")
 
 
 def _remove_traces(settings: Settings, roots: tuple[Path, ...]) -> None:

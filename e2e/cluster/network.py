@@ -24,6 +24,8 @@ CHANGED_KERNEL_SETTINGS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
+# Where the CNI library remembers what it made, outside of our folder.
+CNI_RESULTS = Path("/var/lib/cni/results")
 _KERNEL = Path("/proc/sys")
 _SECONDS = 20.0
 
@@ -87,11 +89,30 @@ def remove(settings: Settings) -> None:
 
 
 def remove_pod_devices(settings: Settings) -> None:
-    """Remove the pods' ends on the bridges; the other ends go with them."""
+    """Remove this end of the pods' devices; the other ends go with them.
+
+    Those on the bridges, and those that the CNI library remembers, as they are on no bridge once that was deleted.
+    """
     present = _devices()
-    for node in settings.nodes:
-        for device in _devices("master", node.bridge) if node.bridge in present else ():
-            _forgiving(["ip", "link", "delete", device])
+    found = {device for node in settings.nodes if node.bridge in present for device in _devices("master", node.bridge)}
+    for file in CNI_RESULTS.glob("*") if CNI_RESULTS.is_dir() else ():
+        devices = pod_devices(file.read_text(), settings.state)
+        if devices is not None:
+            found |= devices & present
+            file.unlink()
+    for device in found:
+        _forgiving(["ip", "link", "delete", device])
+
+
+def pod_devices(remembered: str, state: Path) -> frozenset[str] | None:
+    """This end's devices of a result that the CNI library remembers; None if it is not of a pod of ours."""
+    try:
+        interfaces = json.loads(remembered)["result"]["interfaces"]
+        ours = any(Path(interface.get("sandbox", "/")).is_relative_to(state) for interface in interfaces)
+        devices = frozenset(interface["name"] for interface in interfaces if not interface.get("sandbox"))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return frozenset(name for name in devices if name.startswith("veth")) if ours else None
 
 
 def _routes() -> tuple[tuple[str, str], ...]:

@@ -41,14 +41,14 @@ class Authority:
 def identities(settings: Settings) -> tuple[Identity, ...]:
     """Everyone who has a certificate: each component under its own name, as in a real cluster."""
     head = settings.nodes[0]
-    api_addresses = ("127.0.0.1", str(settings.service_network[1]), str(head.address))
+    api_addresses = (str(settings.service_network[1]), str(head.address))
     api_names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
     kubelets = tuple(
         Identity(f"kubelet-{node.name}", f"system:node:{node.name}", "system:nodes", (str(node.address),), (node.name,))
         for node in settings.nodes
     )
     return (
-        Identity(APISERVER, "kube-apiserver", None, api_addresses, (*api_names, "localhost")),
+        Identity(APISERVER, "kube-apiserver", None, api_addresses, api_names),
         Identity(APISERVER_CLIENT, "kube-apiserver-kubelet-client", "system:masters"),
         Identity(ADMIN, "admin", "system:masters"),
         Identity("kube-controller-manager", "system:kube-controller-manager"),

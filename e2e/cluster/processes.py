@@ -52,13 +52,51 @@ def running(folder: Path, name: str) -> Record | None:
 
 
 def start_ticks(process_id: int) -> int | None:
-    """When a process started, in clock ticks since boot; None if there is none or it is a zombie."""
+    """When a process started, in clock ticks since boot; None if there is none or all of it has ended.
+
+    A zombie with threads still holds its ports.
+    """
     try:
         stat = Path(f"/proc/{process_id}/stat").read_text()
+        threads = sum(1 for _ in Path(f"/proc/{process_id}/task").iterdir())
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before may hold anything, parentheses too
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and threads <= 1 else int(fields[19])
+
+
+def arguments(record: Record) -> tuple[str, ...]:
+    """The command line of a program that runs; empty if it just ended."""
+    try:
+        return tuple(Path(f"/proc/{record.process_id}/cmdline").read_text().split("\0"))
+    except OSError:
+        return ()
+
+
+def strays(folder: Path, members: Iterable[int]) -> frozenset[int]:
+    """Programs among the members of our control group that no record knows: we did not live to write or obey it.
+
+    Ours are leaders of their session; what they start, shims above all, is not.
+    """
+    known = {record.process_id for path in folder.glob("*.json") if (record := running(folder, path.stem))}
+    return frozenset(process_id for process_id in members if process_id not in known and _leads_session(process_id))
+
+
+def end_strays(folder: Path, members: Iterable[int]) -> None:
+    """SIGKILL strays, and wait until they let go of their ports."""
+    for process_id in strays(folder, members):
+        ticks = start_ticks(process_id)
+        if ticks is not None:
+            stray = Record(process_id, ticks, "", "")
+            _signal(stray, signal.SIGKILL)
+            _ends(stray, time.monotonic() + 10.0)
+
+
+def _leads_session(process_id: int) -> bool:
+    try:
+        return os.getsid(process_id) == process_id
+    except ProcessLookupError:
+        return False
 
 
 def start(folder: Path, logs: Path, program: Program, entries: Iterable[Path]) -> Record:
@@ -83,8 +121,13 @@ def start(folder: Path, logs: Path, program: Program, entries: Iterable[Path]) -
 
 
 def stop(folder: Path, names: dict[str, float]) -> None:
-    """End programs ({name: seconds between SIGTERM and SIGKILL}), all at once, and forget them."""
+    """End programs ({name: seconds between SIGTERM and SIGKILL}), all at once.
+
+    They are forgotten first: one that we told to end and did not see end must not be taken for running.
+    """
     records = {name: record for name in names if (record := running(folder, name))}
+    for name in names:
+        (folder / f"{name}.json").unlink(missing_ok=True)
     began = time.monotonic()
     for record in records.values():
         _signal(record, signal.SIGTERM)
@@ -92,8 +135,6 @@ def stop(folder: Path, names: dict[str, float]) -> None:
         if name in records and not _ends(records[name], began + grace_seconds):
             _signal(records[name], signal.SIGKILL)
             _ends(records[name], time.monotonic() + 10.0)
-    for name in names:
-        (folder / f"{name}.json").unlink(missing_ok=True)
 
 
 def log_tail(logs: Path, name: str, lines: int = 5) -> str:

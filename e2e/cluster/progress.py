@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as RichProgress
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -36,13 +37,13 @@ class Progress:
         """Print one line, with the time since the command began."""
         with self._lock:
             elapsed_seconds = time.monotonic() - self._began
-            self._console.print(f"[dim]{elapsed_seconds:7.1f} s[/dim]  {sentence}")
+            self._console.print(f"[dim]{elapsed_seconds:7.1f} s[/dim]  {escape(sentence)}")
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
         """Show a step while the block runs, and how long it took."""
         began = time.monotonic()
-        task = self._live.add_task(what, total=1) if self._live else None
+        task = self._live.add_task(escape(what), total=1) if self._live else None
         if self._live is None:
             self.say(f"{what} ...")
         try:

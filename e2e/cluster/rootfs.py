@@ -61,7 +61,7 @@ def discard(tree: Path) -> None:
 def _bootstrap(settings: Settings, tree: Path) -> None:
     tree.parent.mkdir(parents=True, exist_ok=True)
     words = ["debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}", settings.versions.debian_suite]
-    run([*words, str(tree), debian_mirror(settings.versions)], timeout_seconds=BUILD_SECONDS)
+    run([*words, str(tree), debian_mirror(settings.versions)], timeout_seconds=BUILD_SECONDS, downloads=True)
 
 
 def _strip(tree: Path) -> None:

@@ -1,18 +1,20 @@
 """Where an embedded cluster lives: folders, addresses, versions. Parsed once from the environment."""
 
 import os
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from e2e.cluster.store import digest
+from e2e.cluster.store import write
 from larder.errors import InvalidInputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # A Unix socket's path has at most 107 bytes; the longest of ours is STATE + 24.
 STATE_PATH_LIMIT_BYTES = 72
+INSTANCE_FILE = "instance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that distinguishes one embedded cluster from another."""
+    """Everything that distinguishes one embedded cluster from another.
+
+    `instance` is the mark of its folder, made by its first `up`: two folders of one path, as in a chroot, differ in it.
+    """
 
     state: Path
     cache: Path
     service_network: IPv4Network
     nodes: tuple[Node, ...]
     durable: bool = False
+    instance: str = "unmade"
     api_port: int = 6443
     versions: Versions = Versions()
 
@@ -69,8 +75,8 @@ class Settings:
 
     @property
     def cgroup(self) -> str:
-        """The control group all processes of the cluster are in, named after its folder."""
-        return f"{self.state.name}-{digest([str(self.state)])[:6]}"
+        """The control group all processes of the cluster are in, named after its folder and the folder's mark."""
+        return f"{self.state.name}-{self.instance}"
 
     @property
     def dns_address(self) -> IPv4Address:
@@ -92,7 +98,17 @@ def from_environment(environment: Mapping[str, str] | None = None, *, durable: b
     user_cache = env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     cache = _absolute("LARDER_CACHE", env.get("LARDER_CACHE") or f"{user_cache}/larder")
     node = Node("node1", "larder0", IPv4Network("10.244.0.0/24"), state / "node1")
-    return Settings(state, cache, IPv4Network("10.96.0.0/16"), (node,), durable=durable)
+    settings = Settings(state, cache, IPv4Network("10.96.0.0/16"), (node,), durable=durable)
+    mark = state / INSTANCE_FILE
+    return replace(settings, instance=mark.read_text()) if mark.exists() else settings
+
+
+def marked(settings: Settings) -> Settings:
+    """Give the cluster's folder its mark, if it has none; only under the folder's lock."""
+    mark = settings.state / INSTANCE_FILE
+    if not mark.exists():
+        write(mark, secrets.token_hex(3))
+    return replace(settings, instance=mark.read_text())
 
 
 def _absolute(field: str, value: str) -> Path:

@@ -1,5 +1,6 @@
 """The demo's stage: the cluster, Larder's chart, the namespace with the pool; and how it is all removed."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -7,11 +8,13 @@ from e2e import chart, target
 from e2e.demo import manifests
 from e2e.demo.questions import WEIGHTS
 from e2e.demo.timeline import Timeline
-from e2e.kube import Kube
+from e2e.kube import Kube, WaitTimeoutError
+from e2e.served import served
 from e2e.target import Target
 
 POOL_SECONDS: Final = 180.0
 GONE_SECONDS: Final = 90.0
+SETTLE_SECONDS: Final = 5.0
 
 
 def bring_up(timeline: Timeline) -> Target:
@@ -45,6 +48,20 @@ def apply(used: Target, timeline: Timeline) -> None:
         kube.until(
             "ModelPool", manifests.POOL, lambda pool: is_ready(pool, wait.progress), POOL_SECONDS, "the pool is ready"
         )
+
+
+def settle(used: Target) -> None:
+    """Wait a moment for the Models' status to say what the pods hold: it is written a little behind."""
+    kube = used.kube.within(manifests.NAMESPACE)
+
+    def agree(items: Mapping[str, Mapping[str, Any]]) -> bool:
+        resident = frozenset[str]().union(*(served(pod) for pod in kube.all("Pod")))
+        return all(
+            (item.get("status", {}).get("phase") == "Ready") == (name in resident) for name, item in items.items()
+        )
+
+    with contextlib.suppress(WaitTimeoutError):
+        kube.until_all("Model", agree, SETTLE_SECONDS, "the Models' status is up to date")
 
 
 def remove(timeline: Timeline, *, crds: bool, keep_cluster: bool) -> None:

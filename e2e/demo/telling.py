@@ -1,12 +1,11 @@
 """`make demo` from its beginning to its end: the cluster, the chart, the pool, the story, and what to try next."""
 
-from rich.markup import escape
 from rich.table import Table
 
 from e2e import chart, diagnosis
 from e2e.demo import manifests, setting
 from e2e.demo.asking import Answer, Asker
-from e2e.demo.questions import WEIGHTS
+from e2e.demo.questions import BY_MODEL
 from e2e.demo.story import Record, Story
 from e2e.demo.timeline import Timeline
 from e2e.demo.watching import Watching
@@ -62,6 +61,7 @@ def _explain(used: Target | None, error: LarderError, timeline: Timeline) -> Non
 def _close(used: Target, record: Record, timeline: Timeline) -> None:
     timeline.chapter("How it ended")
     timeline.print(totals(record))
+    setting.settle(used)
     command = [*used.tools.kubectl, "--namespace", manifests.NAMESPACE, "get", "modelpools,models"]
     timeline.print("\n$ kubectl get modelpools,models\n" + chart.run(command, timeout_seconds=20))
     for failure in record.failures:
@@ -73,14 +73,14 @@ def _close(used: Target, record: Record, timeline: Timeline) -> None:
 def totals(record: Record) -> Table:
     """Return what was asked of each model, cold and hot, with the median latency."""
     table = Table(box=None, pad_edge=False)
-    for column in ("model", "weights", "cold", "median", "hot", "median", "right"):
-        table.add_column(column, justify="left" if column in {"model", "weights"} else "right")
-    for model, weights in WEIGHTS.items():
+    for column in ("model", "cold", "median", "hot", "median", "right"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for model in BY_MODEL:
         cold = [answer for answer in record.cold if answer.question.model == model]
         hot = [answer for answer in record.hot if answer.question.model == model]
         right = sum(answer.is_right for answer in cold + hot)
         counts = (str(len(cold)), _median(cold), str(len(hot)), _median(hot), f"{right}/{len(cold + hot)}")
-        table.add_row(model, escape(weights), *counts)
+        table.add_row(model, *counts)
     return table
 
 

@@ -52,7 +52,8 @@ class Watching:
         self._seen_events: set[tuple[str, str]] = set()
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Begin to follow; Events of before are not told."""
+        self._seen_events = {_identity(event) for event in self._kube.all("Event")}
         for kind, take in (("Pod", self._take_pod), ("Event", self._take_event)):
             threading.Thread(target=self._follow, args=(kind, take), daemon=True, name=f"watch-{kind}").start()
 
@@ -101,7 +102,7 @@ class Watching:
 
     def _take_event(self, change: str, event: Mapping[str, Any]) -> None:
         about = event.get("involvedObject", {})
-        identity = (event["metadata"]["name"], str(event.get("count")))
+        identity = _identity(event)
         if change == "DELETED" or about.get("kind") not in {"Model", "ModelPool"}:
             return
         with self._changed:
@@ -111,3 +112,8 @@ class Watching:
             name = f"{about['kind']}/{about['name']}"
             is_warning = event.get("type") == "Warning"
             self._tell(Said(name, event.get("reason", ""), event.get("message", ""), is_warning))
+
+
+def _identity(event: Mapping[str, Any]) -> tuple[str, str]:
+    """An Event that is repeated is the same object with a higher count."""
+    return event["metadata"]["name"], str(event.get("count"))

@@ -48,6 +48,7 @@ def stage(installed: Target, request: pytest.FixtureRequest) -> Iterator[Stage]:
         print(f"\n--- {prepared.namespace}\n{diagnosis.diagnose(prepared.kube)}")
         print(f"--- {chart.NAMESPACE}\n{diagnosis.diagnose(installed.kube.within(chart.NAMESPACE))}")
         print(f"--- the operator's last words\n{last_words(installed)}")
+        print("".join(f"--- {name}'s last words\n{words}" for name, words in unready_words(prepared)))
     installed.kube.delete("Namespace", prepared.namespace)
 
 
@@ -75,3 +76,15 @@ def last_words(target: Target) -> str:
         return chart.run([*target.tools.kubectl, "--namespace", chart.NAMESPACE, "logs", *selector], 20)
     except chart.ToolFailedError as error:
         return str(error)
+
+
+def unready_words(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Yield each pod of the stage that is not ready, and the end of its containers' logs."""
+    for pod in stage.kube.all("Pod"):
+        conditions = (pod.get("status") or {}).get("conditions", [])
+        if not any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions):
+            name = pod["metadata"]["name"]
+            try:
+                yield name, stage.kubectl("logs", name, "--all-containers", "--prefix", "--tail=20")
+            except chart.ToolFailedError as error:
+                yield name, f"{error}\n"

@@ -28,6 +28,10 @@ class KubernetesError(LarderError):
         self.reason = reason
 
 
+class NameTakenError(LarderError):
+    """An object of somebody else has a name that Larder needs; the message says which, and what to do."""
+
+
 class TritonError(LarderError):
     """Triton refused a call. `reason` is its own sentence, fit for a condition."""
 

@@ -12,6 +12,7 @@ from tritonclient.grpc import service_pb2_grpc as stubs
 from larder.api import names
 
 KEY = "key-of-tests"
+RELOAD_SECONDS = 0.1
 
 
 @dataclass
@@ -23,9 +24,12 @@ class FakeModel:
     fails: str = ""
     members: tuple[str, ...] = ()
     load_gate: asyncio.Event | None = None
+    changed: bool = False
     unload_gate: asyncio.Event | None = None
     executed: int = 0
     execution_seconds: float = 0.01
+    failed: int = 0
+    failed_seconds: float = 0.0
 
 
 @dataclass
@@ -103,7 +107,12 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
         if model is None:
             return grpc.StatusCode.INTERNAL, f"failed to load '{name}', failed to poll from model repository"
         reload = model.state == "READY"
-        if not reload:
+        if reload and not model.changed:
+            return None
+        if reload:
+            # Starting a model takes a while, unlike finding that no file changed.
+            await asyncio.sleep(RELOAD_SECONDS)
+        else:
             model.state = "LOADING"
         self.most_loading = max(self.most_loading, sum(m.state == "LOADING" for m in self.models.values()))
         if model.load_gate is not None:
@@ -158,6 +167,8 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
             if model.state == "READY":
                 line = answer.model_stats.add(name=name, version="1")
                 line.inference_stats.success.count = model.executed
+                line.inference_stats.fail.count = model.failed
+                line.inference_stats.fail.ns = int(model.failed_seconds * 1e9)
                 line.inference_stats.compute_infer.count = model.executed
                 line.inference_stats.compute_infer.ns = int(model.executed * model.execution_seconds * 1e9)
         return answer

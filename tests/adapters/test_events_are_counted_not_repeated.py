@@ -81,3 +81,13 @@ async def test_an_event_that_is_refused_stops_no_other():
         kube.refusals.clear()
         recorder.record(note(reason="Demand"))
         await kube.until(lambda k: [e["reason"] for e in k.all("events")] == ["Demand"])
+
+
+async def test_a_clock_that_is_set_back_holds_no_event_back():
+    clock = [10_000.0]
+    async with recording(clock) as (kube, recorder):
+        recorder.record(note("first"))
+        await kube.until(lambda k: k.all("events"))
+        clock[0] -= 5_000
+        recorder.record(note("second"))
+        await kube.until(lambda k: k.all("events")[0]["message"] == "second")

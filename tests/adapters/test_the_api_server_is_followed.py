@@ -158,3 +158,30 @@ async def test_a_server_that_is_away_is_unavailable():
 def test_a_kind_that_is_not_ours_is_refused_by_name():
     with pytest.raises(InvalidInputError, match="v1/Node"):
         resource_of({"apiVersion": "v1", "kind": "Node"})
+
+
+class Abrupt:
+    """An API server that takes every watch and ends it at once."""
+
+    def __init__(self):
+        self.watches = 0
+
+    async def list(self, resource, namespace, selectors):
+        return [], "1"
+
+    @asynccontextmanager
+    async def watch(self, resource, namespace, selectors, version):
+        self.watches += 1
+        yield _nothing()
+
+
+async def _nothing():
+    for event in ():
+        yield event
+
+
+async def test_a_server_that_ends_every_watch_at_once_is_asked_at_growing_pauses():
+    source = Abrupt()
+    async with Followed(source, Scope(PODS)).running():
+        await asyncio.sleep(0.35)
+    assert 1 <= source.watches <= 3

@@ -47,6 +47,17 @@ async def test_a_load_that_takes_too_long_is_given_up_on_and_goes_on_in_triton()
         await server.until(lambda s: s.models["a"].state == "READY")
 
 
+async def test_closing_ends_calls_under_way_with_an_error_and_cancels_nobody():
+    gate = asyncio.Event()
+    async with controlled(a=FakeModel(load_gate=gate)) as (server, control):
+        load = asyncio.create_task(control.load("a", 5))
+        await server.until(lambda s: s.named("load") == ["a"])
+        await control.close()
+        with pytest.raises(UnavailableError, match="closed"):
+            await load
+        gate.set()
+
+
 async def test_an_unload_answers_at_once_and_the_index_tells_when_it_ended():
     gate = asyncio.Event()
     async with controlled(a=FakeModel("READY", unload_gate=gate)) as (server, control):

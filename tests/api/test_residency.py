@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larder.api.residency import MAX_BYTES, Residency, Resident, decode, encode
+from larder.api.residency import MAX_BYTES, Residency, Resident, decode, encode, term_of
 from larder.errors import InvalidInputError
 
 residents = st.builds(
@@ -47,3 +47,9 @@ def test_a_record_over_the_limit_is_refused_with_its_size() -> None:
 def test_a_foreign_annotation_is_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(InvalidInputError, match="written by the operator only"):
         decode(text)
+
+
+def test_the_term_is_read_without_reading_the_models() -> None:
+    record = Residency("containerd://1", term=12, generation=3, models={'"term":99': Resident()})
+    assert term_of(encode(record)) == 12
+    assert term_of("not ours") == 0

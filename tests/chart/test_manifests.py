@@ -1,5 +1,6 @@
 """What is installed: least privilege, the restricted Pod Security Standard, and what the operator is promised."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 
 from larder.api.names import GROUP
 from larder.api.parsing import parse_model, parse_model_pool
-from larder.api.resources import ObjectMeta
+from larder.api.resources import Model, ModelPool, ObjectMeta
 from larder.runtime.children.gateway import gateway_role
 from larder.runtime.settings import LEASE_NAME, Settings, read
 from tests.api import builders
@@ -117,6 +118,9 @@ def test_the_selectors_select_the_operators_pods_and_not_those_of_pools() -> Non
 
 @pytest.mark.parametrize("path", sorted((ROOT / "manifests" / "samples").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_samples_are_read_by_the_operator(path: Path) -> None:
-    for sample in yaml.safe_load_all(path.read_text()):
-        parsed = parse_model(sample) if sample["kind"] == "Model" else parse_model_pool(sample)
+    parsers: dict[str, Callable[[Any], Model | ModelPool]] = {"Model": parse_model, "ModelPool": parse_model_pool}
+    ours = [item for item in yaml.safe_load_all(path.read_text()) if item["kind"] in parsers]
+    assert ours
+    for sample in ours:
+        parsed = parsers[sample["kind"]](sample)
         assert isinstance(parsed.meta, ObjectMeta)

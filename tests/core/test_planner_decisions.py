@@ -207,3 +207,17 @@ def test_the_number_of_pods_is_the_users_or_kept_between_its_limits() -> None:
     assert decide(snapshot([], [], min_pods=2, max_pods=4)).desired_pods == 2
     assert decide(snapshot([], [pod("p")], asked_pods=9, max_pods=4)).desired_pods == 4
     assert decide(snapshot([], [pod("p")], asked_pods=1)).actions == ()
+
+
+def test_what_waits_for_a_model_whose_only_copy_is_on_a_terminating_pod_may_evict_for_it() -> None:
+    ready = [placed("a", "p", used=NOW), placed("b", "q", used=NOW - 900), placed("c", "q", used=NOW - 1)]
+    pods = [pod("p", state=PodState.TERMINATING), pod("q")]
+    seen = snapshot([model("a"), model("b"), model("c")], pods, ready, [waiting("a")])
+    assert drains(decide(seen)) == [("b", "q", Reason.MEMORY_PRESSURE)]
+
+
+def test_memory_kept_for_one_cold_model_does_not_cost_a_young_one_its_protection() -> None:
+    ready = [placed("old", "p", used=NOW - 900), placed("young", "p", since=NOW - 1, used=NOW - 800)]
+    models = [model("a"), model("b"), model("old"), model("young")]
+    seen = snapshot(models, [pod("p")], ready, [waiting("a"), waiting("b", deadline=NOW + 60)])
+    assert drains(decide(seen)) == [("old", "p", Reason.MEMORY_PRESSURE)]

@@ -1,11 +1,10 @@
-"""A gateway as in its pod (a real Envoy and the activator), pods that speak V2 on loopback addresses, a fake cluster."""
+"""A gateway as in its pod (a real Envoy, the activator), pods that speak V2 on loopback addresses, a fake cluster."""
 
 import asyncio
 import contextlib
 import itertools
 import json
 import os
-import socket
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from larder.api.demand import PATH, decode_message, encode_message
 from larder.api.residency import Residency, Resident, encode
 from larder.gateway import envoy
 from larder.gateway.activator import Activator
-from larder.gateway.settings import Ports, Settings
+from larder.gateway.settings import Settings
 from tests.adapters.fake_kube import FakeKube
 
 POOL, NAMESPACE, TOKEN = "pool", "tests", "token-of-tests"
@@ -29,10 +28,9 @@ MIB = 1024 * 1024
 _addresses = (f"127.{os.getpid() % 200 + 20}.{n // 250}.{n % 250 + 2}" for n in itertools.count())
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_address():
+    """A loopback address that nothing of this process uses yet, for the product's own ports."""
+    return next(_addresses)
 
 
 def residency(container, generation, *models, term=1, draining=()):
@@ -76,7 +74,7 @@ class FakePod:
 
     name: str
     loaded: set = field(default_factory=set)
-    ip: str = field(default_factory=lambda: next(_addresses))
+    ip: str = field(default_factory=free_address)
     gate: asyncio.Event | None = None
     resets: int = 0
     ran: list = field(default_factory=list)
@@ -118,7 +116,7 @@ class FakePod:
             return None
         return f"{self.name}/{name}/{request}"
 
-    async def _http(self, request):
+    async def _http(self, request):  # noqa: PLR0911 (a table of paths)
         parts = request.path.split("/")
         if request.path == "/v2":
             return web.json_response({"name": "triton", "version": "2.51.0", "extensions": ["statistics"]})
@@ -127,7 +125,9 @@ class FakePod:
             return web.json_response({"model_stats": stats})
         name = parts[3]
         if name not in self.loaded:
-            return web.json_response({"error": f"Request for unknown model: '{name}' is not found"}, status=404)
+            # As 2.51 says it: of a model that was loaded once, with its version 503; of readiness and statistics 400.
+            status = 400 if parts[-1] in ("ready", "stats") else 503 if "versions" in parts else 404
+            return web.json_response({"error": f"Request for unknown model: '{name}' is not found"}, status=status)
         if "versions" in parts and parts[5] != "1":
             return web.json_response({"error": f"version {parts[5]} of '{name}' is not found"}, status=404)
         if parts[-1] == "infer":
@@ -139,7 +139,7 @@ class FakePod:
         return web.json_response({"name": name, "versions": ["1"], "platform": self.name, "inputs": [], "outputs": []})
 
     async def _infer(self, request, name):
-        body = await request.read()
+        body = b"".join([chunk async for chunk in request.content.iter_any()])
         length = request.headers.get("Inference-Header-Content-Length")
         header = json.loads(body if length is None else body[: int(length)])
         answer = await self.run(name, header.get("id", ""))
@@ -163,12 +163,15 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, owner):
         self.owner = owner
 
-    async def _found(self, name, context):
+    async def _found(self, name, context, version=""):
+        if name not in self.owner.loaded and version:
+            text = f"Request for unknown model: '{name}' version {version} is not at ready state"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, text)
         if name not in self.owner.loaded:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{name}' is not found")
 
-    async def ModelInfer(self, request, context):
-        await self._found(request.model_name, context)
+    async def ModelInfer(self, request, context):  # noqa: N802
+        await self._found(request.model_name, context, request.model_version)
         if request.model_version not in ("", "1"):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"version {request.model_version} is not found")
         answer = await self.owner.run(request.model_name, request.id)
@@ -177,21 +180,22 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         response.raw_output_contents.append(len(answer).to_bytes(4, "little") + answer.encode())
         return response
 
-    async def ModelReady(self, request, context):
+    async def ModelReady(self, request, context):  # noqa: N802
         return service_pb2.ModelReadyResponse(ready=request.name in self.owner.loaded)
 
-    async def ModelMetadata(self, request, context):
+    async def ModelMetadata(self, request, context):  # noqa: N802
         await self._found(request.name, context)
         return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"], platform=self.owner.name)
 
-    async def ModelConfig(self, request, context):
+    async def ModelConfig(self, request, context):  # noqa: N802
         await self._found(request.name, context)
         response = service_pb2.ModelConfigResponse()
         response.config.name = request.name
         return response
 
-    async def ModelStatistics(self, request, context):
-        await self._found(request.name, context)
+    async def ModelStatistics(self, request, context):  # noqa: N802
+        if request.name not in self.owner.loaded:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"requested model '{request.name}' is not available")
         response = service_pb2.ModelStatisticsResponse()
         response.model_stats.add(name=request.name, version="1", inference_count=2)
         return response
@@ -246,11 +250,12 @@ class Gateway:
             demand_token=TOKEN,
             tls_dir=self.tls_dir,
             run_dir=Path(run_dir),
-            bind_address="127.0.0.1",
-            ports=Ports(*(free_port() for _ in range(5))),
+            bind_address=free_address(),
         )
-        self.http = f"127.0.0.1:{self.settings.ports.http}"
-        self.grpc = f"127.0.0.1:{self.settings.ports.grpc}"
+        ports, address = self.settings.ports, self.settings.bind_address
+        self.http, self.grpc = f"{address}:{ports.http}", f"{address}:{ports.grpc}"
+        self.probe, self.metrics = f"http://{address}:{ports.probe}", f"http://{address}:{ports.metrics}/metrics"
+        self.demand = f"http://{address}:{ports.demand}{PATH}"
         self.session = await self._stack.enter_async_context(aiohttp.ClientSession())
         self._stack.push_async_callback(self.stop_activator)
         self._stack.push_async_callback(self.stop_envoy)
@@ -293,27 +298,38 @@ class Gateway:
             print((self.settings.run_dir / "envoy.log").read_text())
 
     async def until_ready(self):
-        url = f"http://127.0.0.1:{self.settings.ports.probe}/readyz"
-        async with asyncio.timeout(20):
-            while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with self.session.get(url) as answer:
-                        if answer.status == 200:
-                            return
-                await asyncio.sleep(0.02)
+        url, text = f"{self.probe}/readyz", "no answer"
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with self.session.get(url) as answer:
+                            text = await answer.text()
+                            if answer.status == 200:
+                                return
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            log = (self.settings.run_dir / "envoy.log").read_text()
+            ended = self.running.exception() if self.running.done() else "it runs"
+            text += f"; activator: {ended}; Envoy ({self.envoy.returncode}): {log}"
+            raise AssertionError(f"not ready: {text}") from None
+
+    async def ready_text(self):
+        """What the readiness probe says."""
+        async with self.session.get(f"{self.probe}/readyz") as answer:
+            return await answer.text()
 
     @contextlib.asynccontextmanager
     async def operator(self, token=TOKEN):
-        url = f"http://127.0.0.1:{self.settings.ports.demand}{PATH}"
-        async with self.session.ws_connect(url, headers={"Authorization": f"Bearer {token}"}) as socket:
+        async with self.session.ws_connect(self.demand, headers={"Authorization": f"Bearer {token}"}) as socket:
             yield Operator(socket)
 
     async def declare(self, *found, **spec):
         for name in found:
             await self.kube.put(model(name, **spec))
         async with asyncio.timeout(20):
-            while not all(name in (self.activator.state.models or {}) for name in found):
-                await asyncio.sleep(0.005)  # noqa: ASYNC110 (the gateway tells nobody that it read a Model)
+            while not all(name in (self.activator.state.models or {}) for name in found):  # noqa: ASYNC110 (nobody is told)
+                await asyncio.sleep(0.005)
 
     async def publish(self, fake, record, **more):
         """Write a pod with its residency, and wait until Envoy routes by it."""

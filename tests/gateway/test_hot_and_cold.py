@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import grpc
+import numpy as np
 import pytest
 import tritonclient.grpc as sync_grpc
 import tritonclient.grpc.aio as aio_grpc
@@ -29,7 +30,7 @@ async def gateway_with(*pods, **settings):
 def sync_answers(module, address, name):
     client = module.InferenceServerClient(address)
     tensor = module.InferInput("IN", [1], "INT32")
-    tensor.set_data_from_numpy(__import__("numpy").array([1], dtype="int32"))
+    tensor.set_data_from_numpy(np.array([1], dtype="int32"))
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready(name)
@@ -70,7 +71,7 @@ async def test_an_unmodified_asyncio_client_works_with_a_resident_model(module):
         await gateway.publish(fake, residency(CONTAINER, 1, "m"))
         client = module.InferenceServerClient(gateway.http if module is aio_http else gateway.grpc)
         tensor = module.InferInput("IN", [1], "INT32")
-        tensor.set_data_from_numpy(__import__("numpy").array([1], dtype="int32"))
+        tensor.set_data_from_numpy(np.array([1], dtype="int32"))
         answer = await client.infer("m", [tensor], request_id="7")
         assert await client.is_model_ready("m")
         await client.close()
@@ -112,7 +113,7 @@ async def test_a_cold_grpc_request_ends_with_its_own_deadline():
         await gateway.declare("m")
         client = aio_grpc.InferenceServerClient(gateway.grpc)
         tensor = aio_grpc.InferInput("IN", [1], "INT32")
-        tensor.set_data_from_numpy(__import__("numpy").array([1], dtype="int32"))
+        tensor.set_data_from_numpy(np.array([1], dtype="int32"))
         with pytest.raises(InferenceServerException) as refused:
             await client.infer("m", [tensor], client_timeout=0.3)
         assert refused.value.status() in ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNAVAILABLE")
@@ -203,7 +204,7 @@ async def test_requests_are_counted_by_model_once_a_second():
             assert set(counts.models) == {"m"}
             total += counts.models["m"].requests
         assert total == 5
-        async with gateway.session.get(f"http://127.0.0.1:{gateway.settings.ports.metrics}/metrics") as page:
+        async with gateway.session.get(gateway.metrics) as page:
             text = await page.text()
     assert "nobody" not in text
     assert 'model="m"' in text

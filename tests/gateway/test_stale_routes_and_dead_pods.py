@@ -113,6 +113,32 @@ async def test_a_404_of_triton_about_a_model_that_is_ready_there_reaches_the_cli
     assert refused.value.details() == "version 7 is not found"
 
 
+async def test_every_way_in_which_triton_says_that_a_model_is_not_there_is_taken_for_a_stale_route():
+    infer, base = {"json": {"inputs": []}}, "/v2/models/m"
+    async with a_model_on_one_pod() as (gateway, operator, fake, _):
+        fake.loaded.clear()
+        url = f"http://{gateway.http}{base}"
+        ready = await gateway.session.get(f"{url}/ready")
+        assert ready.status == 200  # a Model that can be had is ready; nothing has to be loaded to say so
+        asked = [
+            asyncio.create_task(gateway.session.post(f"{url}/versions/1/infer", **infer)),
+            *(
+                asyncio.create_task(gateway.session.get(url + tail))
+                for tail in ("", "/stats", "/config", "/versions/1")
+            ),
+            asyncio.create_task(gateway.session.get(f"{url}/versions/1/ready")),
+        ]
+        called = [
+            asyncio.create_task(gateway.call("ModelInfer", b"\x0a\x01m\x12\x011")),
+            *(asyncio.create_task(gateway.call(f"Model{name}", b"\x0a\x01m")) for name in ("Metadata", "Statistics")),
+        ]
+        await operator.until(Waiting, lambda message: "m" in message.models and message.models["m"].count == 9)
+        fake.loaded.add("m")
+        await operator.send(Hint("uid-of-p", residency(CONTAINER, 2, "m")))
+        assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 6
+        assert all(await asyncio.gather(*called))
+
+
 async def test_a_container_that_restarted_in_place_is_not_routed_to_until_its_own_record_comes():
     async with a_model_on_one_pod() as (gateway, operator, fake, _):
         fake.loaded.clear()
@@ -131,7 +157,7 @@ async def test_a_container_that_restarted_in_place_is_not_routed_to_until_its_ow
 
 async def test_streamed_generation_passes_through_hot_and_cold():
     expected = [f"data: p/m/{number}" for number in range(3)]
-    async with a_model_on_one_pod() as (gateway, operator, fake, _):
+    async with a_model_on_one_pod() as (gateway, operator, _, _):
         url = f"http://{gateway.http}/v2/models/m/generate_stream"
         async with gateway.session.post(url, json={}) as answer:
             assert (await answer.text()).split("\n\n")[:3] == expected

@@ -48,3 +48,15 @@ def pool(name="pool", **spec):
 
 def model(name, created="2026-01-01T00:00:00Z", **spec):
     return parse_model(model_manifest(name, created, **spec))
+
+
+def owner(uid="uid-of-pool"):
+    """What an object of the pool says of its owner."""
+    return {
+        "apiVersion": "larder.dev/v1alpha1",
+        "kind": "ModelPool",
+        "name": "pool",
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }

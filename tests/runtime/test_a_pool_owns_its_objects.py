@@ -124,6 +124,12 @@ def test_pods_keep_to_the_restricted_security_standard(component):
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_no_container_of_the_gateway_is_ready_before_envoy_has_its_endpoints():
+    pod = gateway()["template"]["spec"]
+    paths = [container["readinessProbe"]["httpGet"]["path"] for container in pod["containers"]]
+    assert paths == ["/readyz", "/readyz"]
+
+
 def test_the_gateway_writes_to_no_image():
     pod = gateway()["template"]["spec"]
     for container in (*pod["initContainers"], *pod["containers"]):

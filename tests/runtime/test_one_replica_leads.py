@@ -4,9 +4,12 @@ from dataclasses import replace
 import pytest
 
 from larder.adapters.kube.lease import LeaseStore
+from larder.adapters.kube.resources import MODELS
 from larder.errors import UnavailableError
 from larder.runtime.leadership import Leadership, NotLeadingError
+from larder.runtime.status_writer import StatusWriter
 from tests.adapters.fake_kube import FakeKube
+from tests.runtime import builders
 
 
 class Clock:
@@ -138,6 +141,65 @@ async def test_a_lease_taken_by_another_is_given_up():
     await lease.write(replace(lease.record, holder="somebody", transitions=9), 9)
     await attempt(one)
     assert not one.leading
+
+
+async def test_a_leader_whose_lease_was_deleted_puts_it_back_and_keeps_its_term():
+    _, lease, (one, two) = candidates()
+    await attempt(one)
+    await one.release()
+    await attempt(two)
+    await attempt(one)
+    lease.record = None
+    await attempt(one)
+    assert not one.leading, "another may lead until the duration is over"
+    await attempt(two)
+    assert two.leading and two.term == 2 and lease.record.transitions == 2
+
+
+async def test_the_term_never_falls_below_what_pods_carry_though_the_lease_is_new():
+    clock, _, (one, _) = candidates()
+    one.newest_written = lambda: 7
+    await attempt(one)
+    assert not one.leading, "whoever wrote that may lead still"
+    clock.seconds += 9.1
+    await attempt(one)
+    assert one.leading and one.term == 8
+
+
+async def test_a_leader_that_was_stopped_past_its_deadline_begins_a_new_term_though_nobody_took_the_lease():
+    clock, _, (one, _) = candidates()
+    await attempt(one)
+    term = one.term
+    clock.seconds += 7
+    with pytest.raises(NotLeadingError):
+        one.check()
+    await attempt(one)
+    await attempt(one)
+    assert one.leading and one.term == term + 1
+
+
+async def test_status_that_is_due_when_leadership_ends_ends_nothing_else():
+    _, _, (one, _) = candidates()
+    target = Target()
+    writer = StatusWriter(target, one.check, Clock())
+    task = asyncio.create_task(writer.run())
+    for name in ("a", "b"):
+        await attempt(one) if name == "b" else None
+        model = builders.model(name)
+        writer.want(MODELS, model.meta, {}, {"phase": "Cold"})
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert not task.done() and target.written == ["b"]
+    task.cancel()
+
+
+class Target:
+    def __init__(self):
+        self.written = []
+
+    async def apply(self, manifest, subresource=None):
+        self.written.append(manifest["metadata"]["name"])
+        return manifest
 
 
 async def test_the_lease_on_the_api_server_names_its_holder_and_counts_its_changes():

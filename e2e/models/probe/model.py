@@ -6,6 +6,7 @@
 | execute_seconds | every request takes that long |
 | memory_mib | allocated and touched by `initialize` |
 | grow_mib | allocated and touched by every request whose INPUT0 is negative |
+| blame_server | before it grows, the server is made the process that the kernel ends first |
 | fail_load | `initialize` raises this sentence |
 | fail_on | a request whose first INPUT0 is this number raises |
 """
@@ -14,6 +15,7 @@ import json
 import socket
 import time
 import uuid
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -36,6 +38,7 @@ class TritonPythonModel:
         self.execute_seconds = float(given.get("execute_seconds", "0"))
         self.grow_mib = int(given.get("grow_mib", "0"))
         self.fail_on = given.get("fail_on")
+        self.blame_server = "blame_server" in given
         self.says = {"MODEL": args["model_name"], "LOAD": uuid.uuid4().hex, "POD": socket.gethostname()}
         time.sleep(float(given.get("load_seconds", "0")))
         self.memory = [np.ones(int(given.get("memory_mib", "0")) * MIB, dtype=np.uint8)]
@@ -52,6 +55,8 @@ class TritonPythonModel:
         if self.fail_on is not None and numbers.size and int(numbers.flat[0]) == int(self.fail_on):
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"asked to fail on {self.fail_on}"))
         if self.grow_mib and numbers.size and int(numbers.flat[0]) < 0:
+            if self.blame_server:
+                Path("/proc/1/oom_score_adj").write_text("1000")
             self.memory.append(np.ones(self.grow_mib * MIB, dtype=np.uint8))
         time.sleep(self.execute_seconds)
         said = [pb_utils.Tensor(name, np.array([text.encode()], dtype=np.object_)) for name, text in self.says.items()]

@@ -36,7 +36,8 @@ by name, so it may not list or watch Secrets at all; watchNamespaces keeps it to
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch]
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  # list: why a pod can't mount its volumes is said in Events only.
+  verbs: [list, create, patch]
 {{- end -}}

@@ -1,5 +1,6 @@
 """The operator's end of one demand stream: a WebSocket to one gateway pod. Errors of aiohttp stop here."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,12 +43,14 @@ async def open_socket(address: str, token: str) -> AsyncIterator[DemandSocket]:
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(timeout=bound) as session:
         try:
-            socket = await session.ws_connect(
-                f"http://{address}{PATH}",
-                headers=headers,
-                heartbeat=HEARTBEAT_SECONDS,
-                max_msg_size=MAX_MESSAGE_BYTES,
-            )
+            # A gateway that hangs takes the connection and never answers on it.
+            async with asyncio.timeout(CONNECT_SECONDS):
+                socket = await session.ws_connect(
+                    f"http://{address}{PATH}",
+                    headers=headers,
+                    heartbeat=HEARTBEAT_SECONDS,
+                    max_msg_size=MAX_MESSAGE_BYTES,
+                )
         except (aiohttp.ClientError, OSError, TimeoutError, json.JSONDecodeError) as error:
             raise UnavailableError(f"the gateway at {address} does not take the demand stream: {error}") from error
         try:

@@ -4,6 +4,7 @@ Facts that callers rely on: a load answers when the model is ready, and giving u
 answers at once, and the index tells when it ended; the whole index lists the repository's folder on every call.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,12 +58,16 @@ class IndexEntry:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Counters of one model since it was loaded: inferences that succeeded and failed, and their compute time."""
+    """Counters of one model since it was loaded: inferences that succeeded and failed, and the time they took.
+
+    What a client did wrong (a type, a shape) is not counted as failed.
+    """
 
     succeeded: int
     failed: int
     computed: int
     compute_seconds: float
+    failed_seconds: float = 0.0
 
 
 class TritonControl:
@@ -129,6 +134,11 @@ class TritonControl:
             raise self._translated(error, timeout_seconds) from error
         except grpc.aio.UsageError as error:
             raise UnavailableError(f"Triton at {self._address}: the channel is closed") from error
+        except asyncio.CancelledError as error:
+            # A channel that is closed cancels its calls. That is not the cancellation of who waits for one.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise UnavailableError(f"Triton at {self._address}: the channel was closed") from error
 
     def _translated(self, error: grpc.aio.AioRpcError, timeout_seconds: float) -> TritonError | UnavailableError:
         code, details = error.code(), error.details() or ""
@@ -162,4 +172,5 @@ def _add(total: Execution | None, statistics: Any) -> Execution:
         before.failed + statistics.fail.count,
         before.computed + statistics.compute_infer.count,
         before.compute_seconds + sum(phase.ns for phase in phases) / 1e9,
+        before.failed_seconds + statistics.fail.ns / 1e9,
     )

@@ -18,7 +18,7 @@ class PoolCondition(StrEnum):
     READY = "Ready"
     """The pool answers requests: a pod serves and the gateway is ready."""
     ACCEPTED = "Accepted"
-    """The spec could be read."""
+    """The spec could be read, and no object of somebody else has a name that the pool needs."""
     PODS_HEALTHY = "PodsHealthy"
     """Every Triton pod that should be there is ready, else the pod's own message."""
     GATEWAY_READY = "GatewayReady"
@@ -63,6 +63,7 @@ class ConditionReason(StrEnum):
 
     # What a pool can lack.
     INVALID_SPEC = "InvalidSpec"
+    NAME_TAKEN = "NameTaken"
     PODS_NOT_READY = "PodsNotReady"
     PODS_REFUSED = "PodsRefused"
     IMAGE_UNAVAILABLE = "ImageUnavailable"

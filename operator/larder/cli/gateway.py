@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import os
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -37,6 +39,8 @@ def bootstrap(out: Path) -> None:
 @gateway.command()
 def run() -> None:
     """Run the activator until SIGTERM."""
+    # Process 1 of a container ignores SIGTERM until it handles it, and the imports below take a second.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from larder.gateway import activator, settings  # noqa: PLC0415 (the larder command starts fast without)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -28,11 +28,14 @@ class Kept:
 
 @dataclass(slots=True)
 class PodBooks:
-    """One pod. `free_bytes` may be negative; `leaving_bytes` are counted but on their way out."""
+    """One pod. `free_bytes` may be negative; `leaving_bytes` are counted but on their way out, `reserved_bytes` are
+    kept for models that will be loaded when memory is free.
+    """
 
     pod: Pod
     free_bytes: int
     leaving_bytes: int = 0
+    reserved_bytes: int = 0
     loading: int = 0
     loading_alone: bool = False
     ready: dict[str, Placement] = field(default_factory=dict)
@@ -44,6 +47,11 @@ class PodBooks:
     def soon_bytes(self) -> int:
         """Free bytes once everything that leaves has left."""
         return self.free_bytes + self.leaving_bytes
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether what is on the pod now exceeds its capacity; what is only reserved takes no memory yet."""
+        return self.free_bytes + self.reserved_bytes < 0
 
 
 @dataclass(slots=True)
@@ -80,6 +88,10 @@ class Books:
             if p.state not in LEAVING and self.pods[p.pod].pod.state in (PodState.SERVING, PodState.STARTING)
         ]
 
+    def answering_copies(self, name: str) -> list[Placement]:
+        """Copies that gateways route to, or will once loaded: a terminating pod gets no requests any more."""
+        return [p for p in self.all_copies(name) if self.pods[p.pod].pod.state is not PodState.TERMINATING]
+
     def all_copies(self, name: str) -> list[Placement]:
         """Copies that are not leaving, on whatever pod."""
         return [p for p in self.copies.get(name, ()) if p.state not in LEAVING]
@@ -104,6 +116,7 @@ class Books:
     def reserve(self, pod: PodBooks, size_bytes: int) -> None:
         """Keep bytes that will be free, and a load slot, for a model that will be loaded then."""
         pod.free_bytes -= size_bytes
+        pod.reserved_bytes += size_bytes
         pod.loading += 1
 
     def change(self, before: Placement | None, after: Placement | None) -> None:

@@ -29,6 +29,6 @@ class ColdDesk:
         draft, books = self._draft, self._draft.books
         draft.actions, draft.unplaced, draft.refused, draft.now_seconds = [], [], set(), now_seconds
         model = books.snapshot.models.get(held.model)
-        if model is not None and not model.deleted and held.count > 0 and not books.all_copies(model.name):
+        if model is not None and not model.deleted and held.count > 0 and not books.answering_copies(model.name):
             serve(draft, model, held)
         return Plan(tuple(draft.actions), 0, tuple(draft.unplaced))

@@ -10,7 +10,7 @@ ANYTHING: Worth = (2**31, float("inf"))
 
 def protected_until(books: Books, placement: Placement) -> float:
     """Until when a placement is too young to go. An overfull pod protects nothing."""
-    if books.pods[placement.pod].free_bytes < 0:
+    if books.pods[placement.pod].is_overfull:
         return 0.0
     return placement.since_seconds + books.snapshot.settings.protection_seconds
 

@@ -56,7 +56,7 @@ def serve(draft: Draft, model: Model, held: Waiting) -> None:
 def _serve_waiting(draft: Draft) -> None:
     books = draft.books
     waiting = [(m, w) for n, w in books.snapshot.waiting.items() if (m := books.snapshot.models.get(n))]
-    cold = [(m, w) for m, w in waiting if w.count > 0 and not m.deleted and not books.all_copies(m.name)]
+    cold = [(m, w) for m, w in waiting if w.count > 0 and not m.deleted and not books.answering_copies(m.name)]
     cold.sort(key=lambda entry: load_order(books, entry[0], entry[1], draft.now_seconds))
     for model, held in cold:
         serve(draft, model, held)

@@ -20,8 +20,8 @@ def retire_deleted(draft: Draft) -> None:
 
 
 def trim_overfull_pods(draft: Draft) -> None:
-    """Sizes grow when they are measured: a pod over its budget sheds what is worth least, down to the high mark."""
-    mark = draft.books.snapshot.settings.high_watermark
+    """Sizes can turn out larger than planned: a pod over its budget sheds what is worth least, down to the low mark."""
+    mark = draft.books.snapshot.settings.low_watermark
     for pod in draft.books.pods.values():
         if pod.soon_bytes >= 0:
             continue

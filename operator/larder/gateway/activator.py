@@ -56,7 +56,7 @@ class Activator:
         self._demand = DemandServer(self.state, self.metrics, settings.demand_token)
         self._discovery = Discovery(self.state, self.metrics)
         self._drained = asyncio.Event()
-        self._probes = Probes(self.state, self._discovery.acknowledged.is_set, self._drained)
+        self._probes = Probes(self.state, self._discovery.configured, self._drained)
 
     async def run(self, source: Source, stop: asyncio.Event) -> None:
         """Serve until `stop` is set and what is held has been answered."""
@@ -102,7 +102,8 @@ class Activator:
 
     async def _count(self, admin: EnvoyAdmin) -> None:
         """Tell the operators once a second what was asked of each model, hot and cold."""
-        before: dict[str, int] | None = None
+        hot_before: dict[str, int] | None = None
+        cold_before: dict[str, int] = {}
         at = self.state.now_seconds()
         while True:
             await asyncio.sleep(COUNT_INTERVAL_SECONDS)
@@ -111,12 +112,11 @@ class Activator:
             except UnavailableError as error:
                 log.debug("no counts: %s", error)
                 continue
-            total = _sum(hot, self.metrics.cold_totals())
-            now = self.state.now_seconds()
-            added = growth(before, total) if before is not None else {}
-            if added:
+            now, cold = self.state.now_seconds(), self.metrics.cold_totals()
+            # Apart, because Envoy's counters begin anew when it restarts and the activator's do not.
+            if hot_before is not None and (added := _sum(growth(hot_before, hot), growth(cold_before, cold))):
                 self._demand.publish(Counts(now - at, {name: ModelCount(count) for name, count in added.items()}))
-            before, at = total, now
+            hot_before, cold_before, at = hot, cold, now
 
     async def _tidy(self, calls: GrpcUpstream) -> None:
         while True:

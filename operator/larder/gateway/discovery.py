@@ -113,20 +113,27 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
     def __init__(self, state: State, metrics: Metrics) -> None:
         self._state = state
         self._metrics = metrics
-        self.acknowledged = asyncio.Event()
+        self._configured: set[int] = set()
+
+    def configured(self) -> bool:
+        """Whether the Envoy that runs routes by endpoints of ours; one that restarted does not yet."""
+        return bool(self._configured)
 
     async def DeltaAggregatedResources(self, request_iterator: Requests, context: Writer) -> None:  # noqa: N802
         """Follow one stream until Envoy ends it."""
         session, wake = Session(), asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            telling = group.create_task(self._tell(session, wake, context))
-            watching = group.create_task(self._wake_on_change(wake))
-            async for request in request_iterator:
-                if request.type_url == ENDPOINTS_TYPE:
-                    self._take(session, request)
-                    wake.set()
-            telling.cancel()
-            watching.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                telling = group.create_task(self._tell(session, wake, context))
+                watching = group.create_task(self._wake_on_change(wake))
+                async for request in request_iterator:
+                    if request.type_url == ENDPOINTS_TYPE:
+                        self._take(session, request)
+                        wake.set()
+                telling.cancel()
+                watching.cancel()
+        finally:
+            self._configured.discard(id(session))
 
     async def _wake_on_change(self, wake: asyncio.Event) -> None:
         count = self._state.routed.count
@@ -152,5 +159,5 @@ class Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignor
         sent = session.take(request)
         if sent is not None:
             self._metrics.lag_seconds.observe(self._state.now_seconds() - sent.at_seconds)
-            self.acknowledged.set()
+            self._configured.add(id(session))
             self._state.acknowledge(sent.versions)

@@ -30,6 +30,8 @@ UNBOUNDED: Final = 1_000_000
 """Connections, requests and retries at once. The defaults fail most of a burst of retries; memory is the bound."""
 SLACK_BYTES: Final = 64 * 1024
 WINDOW_BYTES: Final = 64 * 1024 * 1024
+SMALLEST_WINDOW_BYTES: Final = 65_535
+LARGEST_WINDOW_BYTES: Final = 2**31 - 1
 
 _TYPE: Final = "type.googleapis.com/"
 _NO_ACTIVATOR: Final = "the model is on no pod and the gateway's activator, which waits for it, is not running"
@@ -123,7 +125,11 @@ def _manager(settings: Settings, protocol: str) -> Config:
         "request_timeout": REQUEST_TIMEOUT,
         "request_headers_timeout": "30s",
         "common_http_protocol_options": {"idle_timeout": CONNECTION_IDLE, "max_headers_count": 200},
-        "http2_protocol_options": _windows(1000) | {"connection_keepalive": {"interval": "60s", "timeout": "20s"}},
+        "http2_protocol_options": {
+            **_windows(settings.body_limit_bytes + SLACK_BYTES),
+            "max_concurrent_streams": 1000,
+            "connection_keepalive": {"interval": "60s", "timeout": "20s"},
+        },
         "route_config": _routes(protocol),
         "http_filters": [_lua(settings, protocol), _router()],
         "access_log": [_counter()],
@@ -131,45 +137,65 @@ def _manager(settings: Settings, protocol: str) -> Config:
     }
 
 
-def _windows(streams: int) -> Config:
-    """No pings to Triton: gRPC servers end a connection, and what runs on it, that pings more than every 5 minutes."""
+def _windows(stream_bytes: int) -> Config:
+    """Flow control; for a request the stream's window is also the bound on what is buffered of its body.
+
+    No pings to Triton: gRPC servers end a connection, and what runs on it, that pings more than every 5 minutes.
+    """
+    stream_bytes = min(max(stream_bytes, SMALLEST_WINDOW_BYTES), LARGEST_WINDOW_BYTES)
     return {
-        "max_concurrent_streams": streams,
-        "initial_stream_window_size": WINDOW_BYTES,
-        "initial_connection_window_size": 4 * WINDOW_BYTES,
+        "initial_stream_window_size": stream_bytes,
+        "initial_connection_window_size": min(4 * stream_bytes, LARGEST_WINDOW_BYTES),
     }
 
 
 def _routes(protocol: str) -> Config:
-    retry: Config = {
-        "num_retries": 1,
-        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.005s"},
-    }
-    if protocol == "http":
-        retry |= {
-            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
-            "retriable_status_codes": [404],
-        }
-    else:
-        retry |= {
-            "retry_on": "connect-failure,refused-stream,reset,retriable-headers",
-            "retriable_headers": [
-                {"name": "grpc-status", "string_match": {"exact": "5"}},
-                # What a gRPC server says, as it ends, to the calls that it still has.
-                {"name": "grpc-message", "string_match": {"exact": "Cancelling all calls"}},
-            ],
-        }
-    route = {"cluster": f"pool_{protocol}", "timeout": "0s", "retry_policy": retry}
+    routes = _http_routes() if protocol == "http" else [_route("grpc", {"prefix": "/"}, _grpc_stale())]
     return {
         "virtual_hosts": [
             {
                 "name": "pool",
                 "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": route}],
+                "routes": routes,
                 "response_headers_to_remove": ["x-envoy-ratelimited", "x-envoy-upstream-service-time"],
             }
         ]
     }
+
+
+def _http_routes() -> list[Config]:
+    """Triton says that a model is not there by 404; with a version also by 503; of readiness and statistics by 400."""
+    stale_statuses: tuple[tuple[Config, list[int]], ...] = (
+        ({"safe_regex": {"regex": "/v2/models/.+/(ready|stats)"}}, [400, 404, 503]),
+        ({"safe_regex": {"regex": "/v2/models/[^/]+/versions/.+"}}, [404, 503]),
+        ({"prefix": "/"}, [404]),
+    )
+    return [
+        _route("http", match, {"retry_on": "retriable-status-codes", "retriable_status_codes": codes})
+        for match, codes in stale_statuses
+    ]
+
+
+def _grpc_stale() -> Config:
+    """The ways in which Triton says that a model is not there, and what a gRPC server says as it ends."""
+    messages: tuple[Config, ...] = (
+        {"suffix": " is not at ready state"},
+        {"prefix": "requested model '"},
+        {"exact": "Cancelling all calls"},
+    )
+    headers = [{"name": "grpc-status", "string_match": {"exact": "5"}}]
+    headers += [{"name": "grpc-message", "string_match": match} for match in messages]
+    return {"retry_on": "retriable-headers", "retriable_headers": headers}
+
+
+def _route(protocol: str, match: Config, stale: Config) -> Config:
+    retry = {
+        **stale,
+        "retry_on": f"connect-failure,refused-stream,reset,{stale['retry_on']}",
+        "num_retries": 1,
+        "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.005s"},
+    }
+    return {"match": match, "route": {"cluster": f"pool_{protocol}", "timeout": "0s", "retry_policy": retry}}
 
 
 def _lua(settings: Settings, protocol: str) -> Config:
@@ -240,7 +266,7 @@ def _sentence(protocol: str, text: str) -> Config:
 
 
 def _clusters(settings: Settings, protocol: str) -> list[Config]:
-    upstream = {"http": {"http_protocol_options": {}}, "grpc": {"http2_protocol_options": _windows(UNBOUNDED)}}[
+    upstream = {"http": {"http_protocol_options": {}}, "grpc": {"http2_protocol_options": _windows(WINDOW_BYTES)}}[
         protocol
     ]
     options_type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -19,6 +19,8 @@ from larder.gateway.routes import Endpoint
 
 ASK_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 1.0
+GONE_SECONDS: Final = 30.0
+"""Calls to a pod that is gone are given up on after that and made elsewhere: nobody may tell that they are lost."""
 Metadata = Sequence[tuple[str, str | bytes]]
 
 _OPTIONS: Final = (
@@ -36,7 +38,9 @@ _LOST: Final = re.compile(
     r"cancelling all calls|endpoint closing|transport closed|connection timed out|keepalive",
     re.I,
 )
-_STALE_CODES: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE)
+_STALE_CODES: Final = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE})
+_STALE_LOOKUP_CODES: Final = _STALE_CODES | {grpc.StatusCode.INVALID_ARGUMENT}
+"""How Triton says that a model is not there: to an inference, and to statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +79,22 @@ class GrpcUpstream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.keep(())
+        for ip in list(self._channels):
+            self._close(ip, None)
         await asyncio.gather(*self._closing)
 
     def keep(self, ips: Collection[str]) -> None:
-        """Close the channels to all other pods, when their calls have ended."""
+        """Close the channels to all other pods once their calls have ended, or a while after."""
         for ip in self._channels.keys() - set(ips):
-            task = asyncio.create_task(self._channels.pop(ip).close(grace=None if not ips else 600))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._close(ip, GONE_SECONDS)
+
+    def _close(self, ip: str, grace_seconds: float | None) -> None:
+        task = asyncio.create_task(self._channels.pop(ip).close(grace_seconds))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
-        """Send the message to one copy. NOT_FOUND or UNAVAILABLE of a model ready there is Triton's own answer."""
+        """Send the message to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         if request.stateful and not await self._connected(endpoint.ip):
             return Broken(sent=False, message="no connection")
         response = await self._send(endpoint.ip, request)
@@ -94,9 +102,11 @@ class GrpcUpstream:
             return Broken(sent=False, message=response.details)
         if response.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL) and _LOST.search(response.details):
             return Broken(sent=True, message=response.details)
-        if response.code not in _STALE_CODES or await self._ready(endpoint.ip, model):
+        doubtful = _STALE_CODES if request.method == "ModelInfer" else _STALE_LOOKUP_CODES
+        if response.code not in doubtful or await self._ready(endpoint.ip, model):
             return Answered(response)
-        return Stale() if response.code is grpc.StatusCode.NOT_FOUND else Broken(sent=True, message=response.details)
+        unavailable = response.code is grpc.StatusCode.UNAVAILABLE
+        return Broken(sent=True, message=response.details) if unavailable else Stale()
 
     async def ask(self, ip: str, method: str, message: bytes) -> bytes:
         """Ask a pod itself. Raises UnavailableError when it does not answer in time."""
@@ -136,6 +146,11 @@ class GrpcUpstream:
                 _pairs(error.initial_metadata()),
                 _pairs(error.trailing_metadata()),
             )
+        except asyncio.CancelledError:
+            # A channel that is closed cancels its calls. That is not the cancellation of who waits for one.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            return Response(None, grpc.StatusCode.UNAVAILABLE, "connection closed: the pod is gone", (), ())
         initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
         return Response(message, grpc.StatusCode.OK, "", _pairs(initial), _pairs(trailing))
 

@@ -101,6 +101,7 @@ class HttpSide:
             forwarded(request.headers),
             body,
             stateful=self._state.stateful(call.model),
+            lookup=not call.operation.runs_the_model,
         )
 
     def _hold_until(self, arrived: float, call: ModelCall, request: web.BaseRequest, body: bytes) -> float:

@@ -20,7 +20,9 @@ CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 5.0
 BUFFERED_BYTES: Final = 1024 * 1024
 """Answers up to this are read whole within the attempt, so that a pod lost in between is still retried."""
-_STALE_STATUSES: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+_STALE_STATUSES: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE})
+_STALE_LOOKUP_STATUSES: Final = _STALE_STATUSES | {HTTPStatus.BAD_REQUEST}
+"""How Triton says that a model is not there: to an inference, and to readiness and statistics."""
 _NOT_FORWARDED: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host", "expect"}
     | {"content-length"}
@@ -29,13 +31,17 @@ _NOT_FORWARDED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it is sent on: `target` is path and query, percent-encoded as they came."""
+    """A request as it is sent on: `target` is path and query, percent-encoded as they came.
+
+    `lookup`: it asks about the model and does not run it.
+    """
 
     method: str
     target: str
     headers: CIMultiDict[str]
     body: bytes
     stateful: bool = False
+    lookup: bool = False
     answer_until_seconds: float | None = None
 
 
@@ -73,17 +79,19 @@ class HttpUpstream:
         await self._fresh.close()
 
     async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
-        """Send the request to one copy. A 404 or 503 of a model that is ready there is Triton's own answer."""
+        """Send the request to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         try:
             response = await self._send(endpoint.ip, request)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Broken(sent=False, message=str(error))
         except (aiohttp.ClientError, ConnectionError) as error:
             return Broken(sent=True, message=str(error) or type(error).__name__)
-        if response.status not in _STALE_STATUSES or await self._ready(endpoint.ip, model):
+        doubtful = _STALE_LOOKUP_STATUSES if request.lookup else _STALE_STATUSES
+        if response.status not in doubtful or await self._ready(endpoint.ip, model):
             return Answered(response)
         response.source.close()
-        return Stale() if response.status == HTTPStatus.NOT_FOUND else Broken(sent=True, message="503")
+        unavailable = response.status == HTTPStatus.SERVICE_UNAVAILABLE
+        return Broken(sent=True, message="503") if unavailable else Stale()
 
     async def ask(self, ip: str, method: str, target: str) -> tuple[int, bytes]:
         """Ask a pod itself. Raises UnavailableError when it does not answer in time."""

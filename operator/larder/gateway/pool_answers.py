@@ -6,7 +6,7 @@
 - statistics of all models: those of all pods, counters of one (model, version) added up.
 - A Model that is resident nowhere is *ready* unless it is known that it can't be had: a request for it is held and
   answered, and a client that asks before it infers would otherwise never cause the load. Asked with a version, the
-  model is loaded to tell, as for metadata and configuration.
+  model is loaded to tell, as for metadata and configuration. (Of a resident one Envoy asks its pod.)
 """
 
 import asyncio
@@ -41,12 +41,10 @@ class PoolAnswers:
         return [pod.ip for pod in pods if pod.serving and pod.ip and not pod.terminating]
 
     def model_ready(self, call: ModelCall) -> bool | None:
-        """Return whether a Model that is resident nowhere is ready; None: a pod has to be asked."""
-        if call.operation is not Operation.READY or call.version:
+        """Return whether a Model can be had; None: a pod has to be asked, or the lists are not read."""
+        if call.operation is not Operation.READY or call.version or not self._state.complete:
             return None
-        if self._state.copies(call.model) or not self._state.complete:
-            return None
-        return self._state.failure(call.model) is None
+        return bool(self._state.copies(call.model)) or self._state.failure(call.model) is None
 
     async def metadata(self) -> Json:
         """Return the server's metadata."""

@@ -6,8 +6,8 @@ A gateway pod has two containers and one init container, which share an emptyDir
 - init `bootstrap`: `larder gateway bootstrap --out /etc/envoy/envoy.yaml`, same environment as `activator`.
 - `envoy`: `envoy -c /etc/envoy/envoy.yaml` (add `--concurrency N` for N CPUs). Needs both emptyDirs, and the TLS
   Secret at LARDER_TLS_DIR. preStop: `httpGet` path /drained, port ACTIVATOR_PROBE_PORT: it blocks until this gateway
-  holds nothing more, so that Envoy, which ends at once on SIGTERM, ends last. Readiness and liveness probes: none;
-  the activator speaks for both.
+  holds nothing more, so that Envoy, which ends at once on SIGTERM, ends last. Readiness: GET /readyz on
+  ACTIVATOR_PROBE_PORT too, so that an Envoy that restarted is not ready before it has its endpoints.
 - `activator`: `larder gateway run`. No preStop; SIGTERM starts the drain. Readiness: GET /readyz, liveness:
   GET /healthz, both on ACTIVATOR_PROBE_PORT.
 

@@ -51,10 +51,8 @@ class Watching:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run())
             group.create_task(self._models.run())
-            await self._models.synced.wait()
-            self._put_models()
-            await self._pods.synced.wait()
-            self._put_pods()
+            group.create_task(_once(self._pods.synced, self._put_pods))
+            group.create_task(_once(self._models.synced, self._put_models))
 
     def _soon(self, put: Callable[[], None]) -> Callable[[Key, object], None]:
         scheduled = False
@@ -79,3 +77,9 @@ class Watching:
     def _put_models(self) -> None:
         if self._models.synced.is_set():
             self._state.put_models(model for model in self._models.items.values() if model is not None)
+
+
+async def _once(synced: asyncio.Event, put: Callable[[], None]) -> None:
+    """A list that turns out empty changes nothing, but it is complete then."""
+    await synced.wait()
+    put()

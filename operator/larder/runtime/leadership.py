@@ -4,8 +4,10 @@ Own code over the Lease because the elector of `kubernetes.aio` measures with th
 connection that breaks, counts no transitions and releases nothing: each is needed here.
 
 A leader whose last renewal began longer ago than the renew deadline starts no command; others wait for the whole
-duration since they last saw the Lease change. So with clocks that run equally fast two never act at once, except
-for commands that were under way.
+duration since they last saw the Lease change, or vanish. So with clocks that run equally fast two never act at once,
+except for commands that were under way.
+
+The term never falls: it is higher than every one that the Lease had or pods carry, also when the Lease was deleted.
 """
 
 import asyncio
@@ -63,8 +65,11 @@ class Leadership:
     monotonic: Callable[[], float]
     timing: Timing = field(default_factory=Timing)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    newest_written: Callable[[], int] = lambda: 0
+    """The highest term that pods carry."""
     _record: LeaseRecord | None = None
-    _seen_seconds: float = 0.0
+    _seen_seconds: float | None = None
+    _term: int = 0
     _renewed_seconds: float | None = None
 
     @property
@@ -77,7 +82,7 @@ class Leadership:
     @property
     def term(self) -> int:
         """How often the Lease has changed hands up to now; it orders what leaders write."""
-        return self._record.transitions if self._record is not None else 0
+        return self._term
 
     def check(self) -> None:
         """Raise NotLeadingError where no command may start."""
@@ -98,13 +103,15 @@ class Leadership:
 
     async def release(self) -> None:
         """Let another lead at once. After `run` was cancelled."""
-        if not self.leading or self._record is None:
+        if self._renewed_seconds is None:
             return
-        released = replace(self._record, holder="")
         self._lose("it was released")
         try:
             async with asyncio.timeout(self.timing.renew_seconds / 2):
-                await self.store.write(released, 1.0)
+                # Read anew: a renewal may have been under way when this replica was told to end.
+                found = await self.store.read()
+                if found is not None and found.holder == self.identity:
+                    await self.store.write(replace(found, holder=""), 1.0)
         except (LarderError, TimeoutError) as error:
             log.warning("the Lease could not be released: %s", error)
 
@@ -120,26 +127,35 @@ class Leadership:
         if written is None:
             return
         self._record, self._seen_seconds = written, began
-        gained, self._renewed_seconds = self._renewed_seconds is None, began
+        if self._renewed_seconds is not None and not self.leading:
+            # Commands were refused meanwhile, and nobody repeats them: only a new term begins everything anew.
+            self._lose("its renew deadline passed before it had renewed")
+            return
+        gained, self._renewed_seconds, self._term = self._renewed_seconds is None, began, written.transitions
         if gained:
             log.info("%s leads, term %d", self.identity, self.term)
             self.changed.set()
 
     def _observe(self, found: LeaseRecord | None, now_seconds: float) -> None:
-        if found != self._record:
+        if self._seen_seconds is None or found != self._record:
             self._record, self._seen_seconds = found, now_seconds
+        if found is not None:
+            self._term = max(self._term, found.transitions)
 
     def _may_take(self, found: LeaseRecord | None) -> bool:
-        if found is None or not found.holder or found.holder == self.identity:
+        if found is None:
+            # One that was deleted may have a leader still, who puts it back.
+            if self._renewed_seconds is not None or max(self._term, self.newest_written()) == 0:
+                return True
+        elif not found.holder or found.holder == self.identity:
             return True
-        duration = max(self.timing.duration_seconds, found.duration_seconds)
-        return self.monotonic() - self._seen_seconds > duration
+        duration = max(self.timing.duration_seconds, found.duration_seconds if found else 0)
+        return self._seen_seconds is not None and self.monotonic() - self._seen_seconds > duration
 
     def _next(self, found: LeaseRecord | None) -> LeaseRecord:
-        if found is None:
-            return LeaseRecord(self.identity, 1)
-        continues = self._renewed_seconds is not None and found.holder == self.identity
-        return replace(found, holder=self.identity, transitions=found.transitions + (0 if continues else 1))
+        continues = self._renewed_seconds is not None and (found is None or found.holder == self.identity)
+        term = self._term if continues else max(self._term, self.newest_written()) + 1
+        return replace(found or LeaseRecord("", 0), holder=self.identity, transitions=term)
 
     def _lose(self, why: str) -> None:
         log.warning("%s no longer leads: %s", self.identity, why)

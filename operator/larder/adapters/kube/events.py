@@ -99,7 +99,8 @@ class Recorder:
                     continue
                 wait = series.written_seconds + SPACING_SECONDS - self.now()
                 if wait > 0:
-                    group.create_task(self._later(wait, series))
+                    # No longer than that, also when the clock was set back.
+                    group.create_task(self._later(min(wait, SPACING_SECONDS), series))
                 else:
                     await self._write(series)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
@@ -73,7 +73,6 @@ class Informer(Generic[T]):
                 if self._version is None:
                     await self._relist()
                 await self._follow()
-                self._failures = 0
             except KubernetesError as error:
                 await self._recover(error)
             except UnavailableError as error:
@@ -103,12 +102,15 @@ class Informer(Generic[T]):
         self.synced.set()
 
     async def _follow(self) -> None:
-        scope = self.scope
+        scope, told = self.scope, False
         assert self._version is not None
         async with self.source.watch(scope.resource, scope.namespace, scope.selectors, self._version) as events:
             async for event in events:
-                self._failures = 0
+                self._failures, told = 0, True
                 self._take(event)
+        if not told:
+            # A server that is about to end takes watches and ends them at once.
+            raise UnavailableError("the watch ended without a word")
 
     def _take(self, event: Manifest) -> None:
         manifest = event["object"]
@@ -127,23 +129,6 @@ class Informer(Generic[T]):
     def _remove(self, key: Key) -> None:
         if self.items.pop(key, None) is not None:
             self.changed(key, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Copies(Generic[T]):
-    """Several informers of one kind, a namespace each, read as one."""
-
-    informers: tuple[Informer[T], ...]
-
-    def items(self) -> Iterator[tuple[Key, T]]:
-        """All objects by key."""
-        for informer in self.informers:
-            yield from informer.items.items()
-
-    @property
-    def synced(self) -> bool:
-        """Whether every list is complete."""
-        return all(informer.synced.is_set() for informer in self.informers)
 
 
 def _key(manifest: Manifest) -> Key:

@@ -26,11 +26,20 @@ function envoy_on_request(handle)
       handle:streamInfo():dynamicMetadata():set("envoy.lb", "model", unescape(name))
     end
   end
-  local length = tonumber(headers:get("content-length"))
+  local length = tonumber(headers:get("content-length") or "")
   if length then
     if length > BODY_LIMIT then refuse(handle) end
   elseif headers:get(":method") == "POST" then
     -- A body of unknown length is buffered here, so that Envoy answers 413 for it instead of cutting it off.
     handle:body()
   end
+end
+
+-- Triton 2.51 answers 500 to a body that is not JSON: it is the request that is wrong, not the server.
+function envoy_on_response(handle)
+  if handle:headers():get(":status") ~= "500" then return end
+  local body = handle:body()
+  if not body then return end
+  local start = body:getBytes(0, math.min(body:length(), 128))
+  if start:find("failed to parse the request JSON", 1, true) then handle:headers():replace(":status", "400") end
 end

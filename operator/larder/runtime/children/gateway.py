@@ -27,6 +27,11 @@ RUN_DIR: Final = "/run/larder"
 ENVOY_DIR: Final = "/etc/envoy"
 TLS_DIR: Final = "/etc/larder/tls"
 TERMINATION_MARGIN_SECONDS: Final = 30
+_READY: Final[dict[str, Any]] = {
+    "httpGet": {"path": "/readyz", "port": names.ACTIVATOR_PROBE_PORT},
+    "periodSeconds": 1,
+    "timeoutSeconds": 2,
+}
 
 
 def gateway_deployment(pool: ModelPool, platform: Platform, keys: Keys) -> Manifest:
@@ -142,6 +147,8 @@ def _envoy(pool: ModelPool, platform: Platform) -> Manifest:
         "securityContext": _container_security(),
         # Envoy ends at once on SIGTERM; the activator's answer holds it back until nothing is held any more.
         "lifecycle": {"preStop": {"httpGet": {"path": "/drained", "port": names.ACTIVATOR_PROBE_PORT}}},
+        # An Envoy that restarted in place is ready only when the activator has given it its endpoints.
+        "readinessProbe": _READY,
         "volumeMounts": _mounts(pool),
     }
 
@@ -156,11 +163,7 @@ def _activator(pool: ModelPool, platform: Platform) -> Manifest:
             {"name": "probes", "containerPort": names.ACTIVATOR_PROBE_PORT},
         ],
         "resources": dict(pool.gateway.resources),
-        "readinessProbe": {
-            "httpGet": {"path": "/readyz", "port": names.ACTIVATOR_PROBE_PORT},
-            "periodSeconds": 1,
-            "timeoutSeconds": 2,
-        },
+        "readinessProbe": _READY,
         "livenessProbe": {
             "httpGet": {"path": "/healthz", "port": names.ACTIVATOR_PROBE_PORT},
             "periodSeconds": 10,

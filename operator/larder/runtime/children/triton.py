@@ -108,6 +108,8 @@ def _container(pool: ModelPool, platform: Platform) -> Manifest:
         ],
         "resources": dict(template.resources),
         "securityContext": dict(CONTAINER_SECURITY),
+        # So that a pod that fails says why in its own status.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _mounts(pool),
         **_probes(),
     }

@@ -1,0 +1,99 @@
+"""A plan becomes tasks: each action is checked once more against what is true now, and begun or dropped."""
+
+import logging
+from collections.abc import Callable
+
+from larder.api.resources import Model
+from larder.core.books import open_books
+from larder.core.plan import Action, Drain, Load, Plan, Reason, Scale, Unload
+from larder.core.recheck import still_holds
+from larder.core.snapshot import PlacementState, Snapshot
+from larder.runtime.arriving import begin_load, begin_reload
+from larder.runtime.books import Coming, PodBook
+from larder.runtime.gather import size_bytes
+from larder.runtime.leaving import begin_drain
+from larder.runtime.publish import is_full
+from larder.runtime.state import PoolState
+
+log = logging.getLogger(__name__)
+
+
+def apply(
+    state: PoolState, plan: Plan, look: Callable[[], Snapshot], scale: Callable[[int], None]
+) -> tuple[Action, ...]:
+    """Begin what holds; return what was begun. `look` takes a fresh snapshot, `scale` sets the number of pods."""
+    begun: list[Action] = []
+    for action in plan.actions:
+        why = still_holds(action, look(), state.clock.unix()) or _obstacle(state, action)
+        if why:
+            log.debug("dropped: %s: %s", action, why)
+            state.report.dropped(action)
+            continue
+        _begin(state, action, look, scale)
+        begun.append(action)
+    return tuple(begun)
+
+
+def _obstacle(state: PoolState, action: Action) -> str | None:
+    """What only this side of the planner knows."""
+    if isinstance(action, Scale):
+        return None
+    book = state.books.pods.get(action.pod)
+    if book is None or not book.is_adopted:
+        return f"{action.pod} is not adopted"
+    if action.model in book.changing:
+        return f"{action.model} is changing on {action.pod}"
+    if isinstance(action, Load) and is_full(book, state.fence.term):
+        state.books.unpublished[action.pod] = f"Pod {action.pod}: no more models fit on a pod in its annotation"
+        return f"the annotation of {action.pod} is full"
+    return _entangled(state, book, action.model) if isinstance(action, Load) else None
+
+
+def _entangled(state: PoolState, book: PodBook, model: str) -> str | None:
+    """Triton starts a second copy of a model that it is to pull in while that one leaves, or comes for itself."""
+    family = _family(state, model)
+    for name, placement in book.placements.items():
+        if placement.state is not PlacementState.READY and family & _family(state, name):
+            return f"{name}, which shares models with {model}, is {placement.state.value} on {book.view.name}"
+    return None
+
+
+def _family(state: PoolState, model: str) -> set[str]:
+    """The model and, of an ensemble, its members as far as they are known."""
+    known = state.books.models.get(model)
+    return {model, *((known.members if known else None) or ())}
+
+
+def _begin(state: PoolState, action: Action, look: Callable[[], Snapshot], scale: Callable[[int], None]) -> None:
+    match action:
+        case Load():
+            state.report.decided(action, state.model(action.model))
+            begin_load(state, state.books.pods[action.pod], action)
+        case Drain():
+            state.report.decided(action, state.model(action.model))
+            free_bytes = open_books(look()).pods[action.pod].free_bytes
+            _begin_drain(state, state.books.pods[action.pod], action, free_bytes)
+        case Scale(pods=pods):
+            state.report.decided(action, None)
+            scale(pods)
+        case Unload():
+            # A drain carries its unload with it; planners may state it, nothing is left to begin.
+            pass
+
+
+def _begin_drain(state: PoolState, book: PodBook, action: Drain, free_bytes: int) -> None:
+    """A new revision comes in place where both fit: what serves goes on serving, also when the new one fails."""
+    model = state.model(action.model)
+    if action.reason is Reason.REVISION and model is not None:
+        coming = Coming(model.revision, _coming_bytes(state, book, model))
+        if coming.memory_bytes <= free_bytes:
+            begin_reload(state, book, action, coming)
+            return
+    begin_drain(state, book, action)
+
+
+def _coming_bytes(state: PoolState, book: PodBook, model: Model) -> int:
+    """What the new copy takes, at most as far as is known: a new revision may come with another size."""
+    default_bytes = state.pool.memory.default_model_bytes
+    size = size_bytes(model, state.books, state.declared.serving, default_bytes)
+    return max(book.placements[model.served_name].memory_bytes, size or 0)

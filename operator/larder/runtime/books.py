@@ -1,0 +1,141 @@
+"""What the operator knows of one pool beyond the API server: placements by pod, and what models taught it.
+
+Mutable, and touched from one event loop only. A new leader makes it anew from annotations and Triton's index.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from larder.api.residency import Residency, Resident
+from larder.api.status import Decision
+from larder.core.snapshot import Measured, Placement, PlacementState
+from larder.runtime.pods import PodView
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """The last load failed. `spec` is (uid, generation) of the Model it failed for: another one is tried at once."""
+
+    message: str
+    at_seconds: float
+    attempts: int
+    spec: tuple[str, int]
+    reload: bool = False
+    missing_members: tuple[str, ...] = ()
+
+    @property
+    def retry_at_seconds(self) -> float:
+        """When the next try is due: pauses double from one second to five minutes."""
+        return self.at_seconds + min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self.attempts - 1, 16))
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """What replaces a model in place: its revision, and its bytes beside those of the copy that serves."""
+
+    revision: str
+    memory_bytes: int
+
+
+@dataclass(slots=True)
+class PodBook:
+    """One Triton pod. `adopted` is the container whose index was read; only that one takes commands.
+
+    `reloading` maps a model to what replaces it in place; the bytes of both count. `changing` are the
+    models that a task of ours changes now.
+    """
+
+    view: PodView
+    adopted: str = ""
+    adopting: bool = False
+    placements: dict[str, Placement] = field(default_factory=dict)
+    unmanaged: dict[str, int] = field(default_factory=dict)
+    reloading: dict[str, Coming] = field(default_factory=dict)
+    changing: set[str] = field(default_factory=set)
+    leaking: str = ""
+    generation: int = 0
+    gate: bool | None = None
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether what is loaded is known, for the container that runs now."""
+        return bool(self.adopted) and self.adopted == self.view.container_id
+
+    @property
+    def reloading_bytes(self) -> int:
+        """What the new copies of models take that are reloaded in place."""
+        return sum(coming.memory_bytes for coming in self.reloading.values())
+
+    def forget_container(self) -> None:
+        """The container is another one: nothing of what was loaded is there any more."""
+        self.adopted, self.leaking = "", ""
+        self.placements.clear()
+        self.unmanaged.clear()
+        self.reloading.clear()
+        self.changing.clear()
+
+    def move(self, model: str, state: PlacementState, now_seconds: float) -> None:
+        """Note a placement's next state."""
+        self.placements[model] = replace(self.placements[model], state=state, since_seconds=now_seconds)
+
+    def residency(self, term: int) -> Residency:
+        """What the pod may be sent requests for, as it is published; loading models are not in it."""
+        models = {
+            name: Resident(p.revision, p.memory_bytes, p.since_seconds, p.state is PlacementState.READY)
+            for name, p in self.placements.items()
+            if p.state in (PlacementState.READY, PlacementState.DRAINING)
+        }
+        return Residency(self.adopted, term, self.generation, models)
+
+
+@dataclass(slots=True)
+class ModelBook:
+    """What is known of a model over all its placements. None: never seen."""
+
+    failure: LoadFailure | None = None
+    load_seconds: Measured | None = None
+    execution_seconds: Measured | None = None
+    least_bytes: int | None = None
+    members: tuple[str, ...] | None = None
+    members_revision: str = ""
+    last_bytes: int | None = None
+    last_used_seconds: float | None = None
+    last_decision: Decision | None = None
+    waits_because: str = ""
+
+
+@dataclass(slots=True)
+class Books:
+    """One pool."""
+
+    pods: dict[str, PodBook] = field(default_factory=dict)
+    models: dict[str, ModelBook] = field(default_factory=dict)
+    last_decision: Decision | None = None
+    unacknowledged: dict[str, float] = field(default_factory=dict)
+    unpublished: dict[str, str] = field(default_factory=dict)
+
+    def model(self, name: str) -> ModelBook:
+        """The book of one model, begun if need be."""
+        return self.models.setdefault(name, ModelBook())
+
+    def placements(self) -> Iterator[Placement]:
+        """All placements of the pool."""
+        for pod in self.pods.values():
+            yield from pod.placements.values()
+
+    def ensembles_with(self, pod: PodBook, member: str) -> list[str]:
+        """Ensembles on the pod that call this model; it can't leave Triton before them."""
+        return [name for name in pod.placements if member in (self.model(name).members or ()) and name != member]
+
+
+def learned(before: Measured | None, value: float, now_seconds: float) -> Measured:
+    """Return the measurement with one more sample; the newest tenth weighs as much as all before."""
+    if before is None:
+        return Measured(value, 0.0, 1, now_seconds)
+    weight = max(1.0 / (before.samples + 1), 0.1)
+    mean = before.mean + weight * (value - before.mean)
+    variance = (1.0 - weight) * (before.deviation**2 + weight * (value - before.mean) ** 2)
+    return Measured(mean, variance**0.5, before.samples + 1, now_seconds)

@@ -1,0 +1,144 @@
+"""All pools, Models, pods and Deployments that the API server shows, sorted by pool."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from larder.adapters.kube.informer import Informer, Key, Scope, Source
+from larder.adapters.kube.resources import DEPLOYMENTS, MODELS, PODS
+from larder.api import names
+from larder.api.residency import term_of
+from larder.api.resources import Manifest, Model, ModelPool
+from larder.runtime.declared import Unreadable, read_model
+from larder.runtime.pods import PodView, parse_pod
+from larder.runtime.pool_loop import Deployed
+
+LABELS: Final = f"{names.COMPONENT_LABEL} in ({names.TRITON},{names.GATEWAY})"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDeployment:
+    """One of a pool's two Deployments."""
+
+    pool: str
+    deployed: Deployed
+
+
+@dataclass(slots=True)
+class Shelf:
+    """What belongs to one pool, by name."""
+
+    models: dict[str, Model] = field(default_factory=dict)
+    pods: dict[str, PodView] = field(default_factory=dict)
+    deployed: dict[str, Deployed] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Catalog:
+    """Kept by informers. `changed` is called with a pool's key when something of it changed."""
+
+    changed: Callable[[Key], None]
+    shelves: dict[Key, Shelf] = field(default_factory=dict)
+    odd: dict[Key, Unreadable] = field(default_factory=dict)
+    _homes: dict[tuple[str, Key], Key] = field(default_factory=dict)
+
+    def informers(
+        self, source: Source, namespaces: Iterable[str | None], jitter: Callable[[], float]
+    ) -> "list[Informer[Model | Unreadable] | Informer[PodView] | Informer[PoolDeployment]]":
+        """The informers that keep this catalog: three a namespace (None: one set for all)."""
+        found: list[Informer[Model | Unreadable] | Informer[PodView] | Informer[PoolDeployment]] = []
+        for space in namespaces:
+            found += (
+                Informer(source, Scope(MODELS, space), read_model, self.put_model, jitter),
+                Informer(source, Scope(PODS, space, LABELS), parse_pod, self.put_pod, jitter),
+                Informer(source, Scope(DEPLOYMENTS, space, LABELS), _deployment, self.put_deployment, jitter),
+            )
+        return found
+
+    def shelf(self, pool: Key) -> Shelf:
+        """What belongs to a pool."""
+        return self.shelves.setdefault(pool, Shelf())
+
+    def newest_term(self) -> int:
+        """The highest term of a leader that wrote on a pod; 0 where none did."""
+        pods = (pod for shelf in self.shelves.values() for pod in shelf.pods.values())
+        return max((term_of(pod.residency) for pod in pods), default=0)
+
+    def put_model(self, key: Key, model: Model | Unreadable | None) -> None:
+        """Take over a Model; None: it is gone."""
+        self.odd.pop(key, None)
+        if isinstance(model, Unreadable):
+            self.odd[key] = model
+        home = (key[0], model.pool) if isinstance(model, Model) else None
+        self._move("model", key, home, lambda shelf: shelf.models.pop(key[1], None))
+        if isinstance(model, Model):
+            self.shelf((key[0], model.pool)).models[key[1]] = model
+        self.changed(home or key)
+
+    def put_pod(self, key: Key, pod: PodView | None) -> None:
+        """Take over a pod."""
+        home = (key[0], pod.pool) if pod is not None else None
+        self._move("pod", key, home, lambda shelf: shelf.pods.pop(key[1], None))
+        if pod is not None:
+            self.shelf((key[0], pod.pool)).pods[key[1]] = pod
+            self.changed((key[0], pod.pool))
+
+    def put_deployment(self, key: Key, deployment: PoolDeployment | None) -> None:
+        """Take over a Deployment."""
+        home = (key[0], deployment.pool) if deployment is not None else None
+        self._move("deployment", key, home, lambda shelf: shelf.deployed.pop(key[1], None))
+        if deployment is not None:
+            self.shelf((key[0], deployment.pool)).deployed[key[1]] = deployment.deployed
+            self.changed((key[0], deployment.pool))
+
+    def _move(self, kind: str, key: Key, home: Key | None, remove: Callable[[Shelf], object]) -> None:
+        """Note where an object belongs now, and take it from where it was."""
+        before = self._homes.get((kind, key))
+        if before is not None and before != home:
+            remove(self.shelf(before))
+            self.changed(before)
+        if home is None:
+            self._homes.pop((kind, key), None)
+        else:
+            self._homes[(kind, key)] = home
+
+
+@dataclass(slots=True)
+class PoolWorld:
+    """One pool in the catalog, as its loop sees it; when it is gone, as it was last seen until the loop ends."""
+
+    catalog: Catalog
+    pools: dict[Key, ModelPool]
+    key: Key
+    seen: ModelPool
+
+    def pool(self) -> ModelPool:
+        """The pool."""
+        present = self.pools.get(self.key)
+        if present is not None and present.meta.uid == self.seen.meta.uid:
+            self.seen = present
+        return self.seen
+
+    def models(self) -> Iterable[Model]:
+        """The Models that name it."""
+        return self.catalog.shelf(self.key).models.values()
+
+    def pods(self) -> Iterable[PodView]:
+        """Its pods."""
+        return self.catalog.shelf(self.key).pods.values()
+
+    def deployed(self) -> Deployed | None:
+        """Its Triton Deployment."""
+        return self.catalog.shelf(self.key).deployed.get(names.triton_name(self.key[1]))
+
+    def deployments(self) -> frozenset[str]:
+        """The names of its Deployments."""
+        return frozenset(self.catalog.shelf(self.key).deployed)
+
+
+def _deployment(manifest: Manifest) -> PoolDeployment:
+    conditions = (manifest.get("status") or {}).get("conditions") or ()
+    failed = next((c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"), None)
+    failure = "" if failed is None else f"pods can't be made: {failed.get('message', '')}"
+    pool = (manifest["metadata"].get("labels") or {}).get(names.POOL_LABEL, "")
+    return PoolDeployment(pool, Deployed((manifest.get("spec") or {}).get("replicas", 1), failure))

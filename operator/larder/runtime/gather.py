@@ -1,0 +1,137 @@
+"""One pool at one moment, as the planner sees it: a pure function of what was declared, booked and heard."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from larder.api.resources import Model, ModelPool
+from larder.core import snapshot as core
+from larder.runtime.books import Books, ModelBook, PodBook
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What gateways say: what waits, and request rates."""
+
+    waiting: Mapping[str, core.Waiting] = field(default_factory=dict)
+    rates: Mapping[str, core.Rate] = field(default_factory=dict)
+
+
+def gather(
+    pool: ModelPool, serving: Mapping[str, Model], books: Books, heard: Heard, asked_pods: int | None
+) -> core.Snapshot:
+    """Return the pool's snapshot. `serving` are the declared Models by served name."""
+    models = _models(pool, serving, books)
+    return core.Snapshot(
+        settings=settings(pool),
+        models=models,
+        pods={name: pod(pool, book) for name, book in books.pods.items()},
+        placements=tuple(_placements(books, models)),
+        waiting=heard.waiting,
+        rates=heard.rates,
+        asked_pods=asked_pods,
+    )
+
+
+def settings(pool: ModelPool) -> core.Settings:
+    """The pool's settings in the planner's words."""
+    return core.Settings(
+        default_model_bytes=pool.memory.default_model_bytes,
+        high_watermark=pool.memory.high_watermark,
+        low_watermark=pool.memory.low_watermark,
+        loads_at_once=pool.loading.concurrency,
+        protection_seconds=pool.protection_seconds,
+        min_pods=pool.pods.min,
+        max_pods=pool.pods.max,
+        fixed_pods=pool.pods.fixed,
+    )
+
+
+def capacity_bytes(pool: ModelPool) -> int:
+    """What models may take of one pod."""
+    return pool.memory.budget_bytes - pool.memory.base_bytes
+
+
+def pod(pool: ModelPool, book: PodBook) -> core.Pod:
+    """One pod as a cache. What a reload in place takes on top is set aside."""
+    return core.Pod(
+        name=book.view.name,
+        state=_state(book),
+        capacity_bytes=capacity_bytes(pool),
+        quarantined_bytes=book.reloading_bytes,
+        unmanaged_bytes=sum(book.unmanaged.values()),
+        since_seconds=book.view.created_seconds,
+    )
+
+
+def size_bytes(model: Model, books: Books, serving: Mapping[str, Model], default_bytes: int) -> int | None:
+    """The size to plan a declared model with; None: not known. An ensemble takes its members with it."""
+    book = books.models.get(model.served_name) or ModelBook()
+    own = _own_bytes(model, book)
+    if not book.members:
+        return own
+    total = default_bytes if own is None else own
+    for name in book.members:
+        member = serving.get(name)
+        known = None if member is None else _own_bytes(member, books.models.get(name) or ModelBook())
+        total += default_bytes if known is None else known
+    return total
+
+
+def _own_bytes(model: Model, book: ModelBook) -> int | None:
+    """What was declared, or what it was counted with when it loaded; more where a load failed for memory."""
+    declared = book.last_bytes if model.memory_bytes is None else model.memory_bytes
+    known = [size for size in (declared, book.least_bytes) if size is not None]
+    return max(known, default=None)
+
+
+def _state(book: PodBook) -> core.PodState:
+    if book.view.deleting:
+        return core.PodState.TERMINATING
+    if not book.is_adopted:
+        return core.PodState.STARTING
+    return core.PodState.LEAKING if book.leaking else core.PodState.SERVING
+
+
+def _models(pool: ModelPool, serving: Mapping[str, Model], books: Books) -> dict[str, core.Model]:
+    default_bytes = pool.memory.default_model_bytes
+    found = {name: _model(model, books, serving, default_bytes) for name, model in serving.items()}
+    for placement in books.placements():
+        if placement.model not in found:
+            found[placement.model] = core.Model(placement.model, placement.memory_bytes, deleted=True)
+    return found
+
+
+def _model(model: Model, books: Books, serving: Mapping[str, Model], default_bytes: int) -> core.Model:
+    book = books.models.get(model.served_name) or ModelBook()
+    failure = book.failure
+    return core.Model(
+        name=model.served_name,
+        memory_bytes=size_bytes(model, books, serving, default_bytes),
+        objective=core.Objective(model.slo.latency_seconds, model.slo.percentile, model.slo.cold_start_seconds),
+        priority=model.priority,
+        min_copies=model.min_copies,
+        max_copies=model.max_copies,
+        revision=model.revision,
+        stateful=model.stateful,
+        sequence_idle_seconds=model.sequence_idle_seconds,
+        load_seconds=book.load_seconds,
+        execution_seconds=book.execution_seconds,
+        retry_at_seconds=failure.retry_at_seconds if failure is not None else None,
+    )
+
+
+def _placements(books: Books, models: Mapping[str, core.Model]) -> list[core.Placement]:
+    """With the size that is known now, the revision that a reload will bring, and when the model was last used."""
+    found = []
+    for book in books.pods.values():
+        for name, placement in book.placements.items():
+            size = models[name].memory_bytes
+            found.append(
+                replace(
+                    placement,
+                    memory_bytes=placement.memory_bytes if size is None else size,
+                    revision=book.reloading[name].revision if name in book.reloading else placement.revision,
+                    last_used_seconds=books.models[name].last_used_seconds if name in books.models else None,
+                )
+            )
+    return found

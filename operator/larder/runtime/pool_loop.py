@@ -1,0 +1,274 @@
+"""The loop of one pool: gather, plan, apply, each time something changed, for as long as this replica leads.
+
+It wakes when pods, Models, the pool, what waits, or a task of its own changed something, and when a pause ends.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from larder.api import names
+from larder.api.demand import Failure, Hint, Message
+from larder.api.residency import decode
+from larder.api.resources import Model, ModelPool
+from larder.core.plan import Action, Drain, Load, Plan, Reason, Unplaced
+from larder.core.planner import plan
+from larder.core.snapshot import PlacementState, Snapshot
+from larder.errors import InvalidInputError
+from larder.runtime import telemetry
+from larder.runtime.adoption import begin_adoption
+from larder.runtime.apply import apply
+from larder.runtime.books import PodBook
+from larder.runtime.declared import resolve
+from larder.runtime.doubts import Doubts
+from larder.runtime.failures import failure_message, heal_failures
+from larder.runtime.gates import set_gate
+from larder.runtime.gather import gather
+from larder.runtime.memory import remembered
+from larder.runtime.pods import PodView
+from larder.runtime.state import PoolState
+
+log = logging.getLogger(__name__)
+
+SCALE_SECONDS = 5.0
+"""A change of the number of pods that is not seen by then is decided again."""
+NEVER_RETRY_AFTER_SECONDS = 30.0
+"""What clients of a model that fits nowhere are told to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What the Triton Deployment asks for, and why its pods can't be made."""
+
+    pods: int
+    failure: str = ""
+
+
+class World(Protocol):
+    """What the API server shows of one pool."""
+
+    def pool(self) -> ModelPool:
+        """The pool."""
+
+    def models(self) -> Iterable[Model]:
+        """The Models that name it."""
+
+    def pods(self) -> Iterable[PodView]:
+        """Its pods."""
+
+    def deployed(self) -> Deployed | None:
+        """Its Triton Deployment; None: not there, or not yet seen."""
+
+    def deployments(self) -> frozenset[str]:
+        """The names of its Deployments."""
+
+
+@dataclass(slots=True)
+class PoolLoop:
+    """Rounds of one pool. `after_round` is told when status may have changed."""
+
+    state: PoolState
+    world: World
+    scale: Callable[[int], None]
+    may_command: Callable[[], bool]
+    after_round: Callable[[], None]
+    doubts: Doubts
+    unplaced: dict[str, Unplaced] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked_seconds: float | None = None
+    _scaled: tuple[int, float] | None = None
+    _advised: tuple[Action, ...] = ()
+
+    def wake(self) -> None:
+        """Take another round soon."""
+        self._wake.set()
+
+    def demand_changed(self, models: Iterable[str]) -> None:
+        """Gateways say that these models wait or were used."""
+        now = self.state.clock.unix()
+        for name in models:
+            self.state.books.model(name).last_used_seconds = now
+        if self._asked_seconds is None:
+            self._asked_seconds = self.state.clock.monotonic()
+        self.wake()
+
+    def known(self) -> Iterable[Message]:
+        """What a gateway must know that connects now."""
+        term = self.state.fence.term
+        for book in self.state.books.pods.values():
+            if book.is_adopted:
+                yield Hint(book.view.uid, book.residency(term))
+        for name in list(self.state.books.models):
+            if message := failure_message(self.state, name):
+                yield message
+
+    async def run(self) -> None:
+        """Take rounds until cancelled."""
+        while True:
+            self._wake.clear()
+            pause = self._round()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _round(self) -> float:
+        """One round; return the seconds until the next one is due without any change."""
+        began = self.state.clock.monotonic()
+        self._sync()
+        snapshot, now = self._look(), self.state.clock.unix()
+        decided = plan(snapshot, now)
+        self.unplaced = {item.model: item for item in decided.unplaced}
+        if self.state.pool.mode == "Advise":
+            self._advise(decided)
+        elif self.may_command():
+            self._done(apply(self.state, decided, self._look, self._scale))
+        self._answer_hopeless(snapshot)
+        doubtful_until = self.doubts.look(snapshot.waiting)
+        self._set_gates(decided)
+        self._measure(began)
+        self.after_round()
+        return self._pause(snapshot, now, doubtful_until)
+
+    def _scale(self, pods: int) -> None:
+        self._scaled = (pods, self.state.clock.monotonic())
+        self.scale(pods)
+
+    def _asked_pods(self) -> int | None:
+        """What the Deployment asks for, or was told a moment ago: its change is not seen at once."""
+        deployed = self.world.deployed()
+        if deployed is None or self._scaled is None:
+            return None if deployed is None else deployed.pods
+        pods, at_seconds = self._scaled
+        return pods if self.state.clock.monotonic() - at_seconds < SCALE_SECONDS else deployed.pods
+
+    def _look(self) -> Snapshot:
+        state = self.state
+        return gather(
+            state.pool,
+            state.declared.serving,
+            state.books,
+            state.gateways.heard(),
+            self._asked_pods(),
+        )
+
+    def _sync(self) -> None:
+        state = self.state
+        state.pool = state.report.pool = self.world.pool()
+        state.declared = resolve(self.world.models())
+        views = list(self.world.pods())
+        self._sync_pods({view.name: view for view in views if view.component == names.TRITON})
+        state.gateways.follow(view for view in views if view.component == names.GATEWAY)
+        for name, model in state.declared.serving.items():
+            if name not in state.books.models:
+                state.books.models[name] = remembered(model, state.clock.unix())
+        heal_failures(state)
+        _forget_models(state)
+
+    def _sync_pods(self, views: Mapping[str, PodView]) -> None:
+        books = self.state.books
+        for name, book in list(books.pods.items()):
+            if name not in views or views[name].uid != book.view.uid:
+                del books.pods[name]
+                self._forget(book)
+        for name, view in views.items():
+            book = books.pods.setdefault(name, PodBook(view))
+            book.view = view
+            if book.adopted and book.adopted != view.container_id:
+                log.info("the container of %s is another one; what was loaded there is gone", name)
+                book.forget_container()
+            if view.container_id and view.ip and not (book.is_adopted or book.adopting or view.deleting):
+                begin_adoption(self.state, book)
+
+    def _forget(self, book: PodBook) -> None:
+        uid = book.view.uid
+        book.forget_container()
+        book.view = replace(book.view, container_id="")
+        self.state.publisher.forget(uid)
+        self.state.books.unpublished.pop(book.view.name, None)
+        self.state.tasks.spawn(self.state.controls.forget(uid), f"forget {book.view.name}")
+
+    def _done(self, begun: tuple[Action, ...]) -> None:
+        for_cold = [
+            action
+            for action in begun
+            if (isinstance(action, Load) and action.reason is Reason.COLD_REQUEST)
+            or (isinstance(action, Drain) and action.for_model is not None)
+        ]
+        if for_cold and self._asked_seconds is not None:
+            elapsed = self.state.clock.monotonic() - self._asked_seconds
+            telemetry.DECISION_SECONDS.labels(*self.state.report.labels).observe(elapsed)
+        self._asked_seconds = None
+
+    def _advise(self, decided: Plan) -> None:
+        """Say what would be done, once for as long as it stays the same."""
+        for action in decided.actions:
+            if not any(_same(action, before) for before in self._advised):
+                model = None if not isinstance(action, Load | Drain) else self.state.model(action.model)
+                self.state.report.advised(action, model)
+        self._advised = decided.actions
+
+    def _answer_hopeless(self, snapshot: Snapshot) -> None:
+        """Requests that wait for what can't be had are answered with the reason."""
+        for name in snapshot.waiting:
+            unplaced = self.unplaced.get(name)
+            if unplaced is not None and unplaced.never:
+                self.state.gateways.tell(Failure(name, unplaced.message, NEVER_RETRY_AFTER_SECONDS))
+            elif message := failure_message(self.state, name):
+                self.state.gateways.tell(message)
+
+    def _set_gates(self, decided: Plan) -> None:
+        """A pod is ready for the cluster once adopted and warm; it stays so until its container is another one."""
+        advised = self.state.pool.mode == "Advise"
+        loads = [a for a in decided.actions if isinstance(a, Load) and a.reason is not Reason.COLD_REQUEST]
+        coming = set() if advised else {action.pod for action in loads}
+        for book in self.state.books.pods.values():
+            loading = any(p.state is PlacementState.LOADING for p in book.placements.values())
+            was_warm = bool(book.view.gate) and book.gate is not False
+            if book.is_adopted:
+                set_gate(self.state, book, was_warm or not (loading or book.view.name in coming))
+            elif not _is_anothers(book):
+                set_gate(self.state, book, False)
+
+    def _measure(self, began: float) -> None:
+        labels = self.state.report.labels
+        telemetry.PLAN_SECONDS.labels(*labels).observe(self.state.clock.monotonic() - began)
+        counts = dict.fromkeys(PlacementState, 0)
+        for placement in self.state.books.placements():
+            counts[placement.state] += 1
+        for kind, count in counts.items():
+            telemetry.PLACEMENTS.labels(*labels, str(kind)).set(count)
+
+    def _pause(self, snapshot: Snapshot, now: float, doubtful_until: float | None) -> float:
+        """Until a failed load may be tried again, a protected model may go, or a request is too late."""
+        due = [now + self.state.timings.resync]
+        due += [doubtful_until] if doubtful_until is not None else []
+        due += [m.retry_at_seconds for m in snapshot.models.values() if m.retry_at_seconds is not None]
+        if snapshot.waiting or self.unplaced:
+            protection = snapshot.settings.protection_seconds
+            due += [p.since_seconds + protection for p in snapshot.placements]
+            due += [waiting.deadline_seconds for waiting in snapshot.waiting.values()]
+        return max(0.001, min(at for at in due if at > now) - now)
+
+
+def _same(one: Action, other: Action) -> bool:
+    """The same advice, whatever the numbers in its sentence."""
+    return replace(one, message="") == replace(other, message="")
+
+
+def _is_anothers(book: PodBook) -> bool:
+    """Whether the container that runs was taken over by a leader before this one, which judged its gate."""
+    try:
+        return bool(book.view.residency) and decode(book.view.residency).container_id == book.view.container_id
+    except InvalidInputError:
+        return False
+
+
+def _forget_models(state: PoolState) -> None:
+    """Books of Models that are neither declared nor placed are closed."""
+    placed = {placement.model for placement in state.books.placements()}
+    for name in [n for n in state.books.models if n not in placed and n not in state.declared.serving]:
+        del state.books.models[name]

@@ -1,0 +1,84 @@
+"""The routing table from pods, annotations and hints."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from larder.api.names import RESIDENCY_ANNOTATION
+from larder.gateway.routes import HINT_SECONDS, Hint, build, in_force, newest, parse_pod, unexpired
+from tests.gateway import builders
+from tests.gateway.builders import residency
+
+A, B = "containerd://a", "containerd://b"
+
+
+def parsed(name="p", record=None, **more):
+    return parse_pod(builders.pod(name, f"10.0.0.{ord(name[0])}", record, **more))
+
+
+def table(*pods, hints=None):
+    return build(pods, hints or {})
+
+
+def test_a_pod_serves_what_its_annotation_says_for_the_container_that_runs():
+    found = table(parsed(record=residency(A, 3, "m", draining=["n"])))
+    assert [endpoint.pod_name for endpoint in found.copies["m"]] == ["p"]
+    assert found.models_by_ip == {"10.0.0.112": ("m",)}
+    assert "n" not in found.copies
+    assert found.versions == {"uid-of-p": (1, 3)}
+
+
+def test_a_record_of_another_container_counts_for_nothing():
+    assert table(parsed(record=residency(A, 3, "m"), container=B)) == table()
+
+
+def test_a_terminating_pod_serves_nothing_but_its_version_is_known():
+    manifest = builders.pod("p", "10.0.0.1", residency(A, 3, "m"))
+    manifest["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    found = build([parse_pod(manifest)], {})
+    assert (found.copies, found.versions) == ({}, {"uid-of-p": (1, 3)})
+
+
+def test_a_pod_without_address_container_or_readable_annotation_serves_nothing():
+    without_address = builders.pod("p", "", residency(A, 3, "m"))
+    starting = builders.pod("q", "10.0.0.2", residency(A, 3, "m"))
+    starting["status"] = {"podIP": "10.0.0.2"}
+    strange = builders.pod("r", "10.0.0.3")
+    strange["metadata"]["annotations"] = {RESIDENCY_ANNOTATION: "{}"}
+    found = build([parse_pod(manifest) for manifest in (without_address, starting, strange)], {})
+    assert found.copies == {}
+
+
+def test_the_higher_term_and_generation_wins_between_hint_and_annotation():
+    pod = parsed(record=residency(A, 5, "old"))
+    newer, older = (Hint(residency(A, number, "new"), 0.0) for number in (6, 4))
+    next_leader = Hint(residency(A, 1, "new", term=2), 0.0)
+    other_container = Hint(residency(B, 9, "new"), 0.0)
+    assert [sorted(in_force(pod, hint).models) for hint in (None, newer, older, next_leader, other_container)] == [
+        ["old"],
+        ["new"],
+        ["old"],
+        ["new"],
+        ["old"],
+    ]
+
+
+def test_models_for_the_activator_alone_have_copies_but_no_route():
+    found = build([parsed(record=residency(A, 1, "m", "s"))], {}, {"s"})
+    assert set(found.copies) == {"m", "s"}
+    assert found.models_by_ip == {"10.0.0.112": ("m",)}
+
+
+def test_a_hint_that_its_annotation_does_not_follow_is_dropped():
+    hints = {"p": Hint(residency(A, 1), 0.0), "q": Hint(residency(A, 1), 10.0)}
+    assert set(unexpired(hints, HINT_SECONDS + 1)) == {"q"}
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B]), st.integers(0, 3), st.integers(0, 3)), min_size=1))
+def test_hints_in_any_order_leave_the_newest_of_the_last_container(offers):
+    kept = None
+    for container, term, generation in offers:
+        kept = newest(kept, Hint(residency(container, generation, term=term), 0.0))
+    last = offers[-1][0]
+    since = next((n for n in range(len(offers) - 1, -1, -1) if offers[n][0] != last), -1) + 1
+    assert kept.residency.container_id == last
+    assert kept.residency.version == max((term, generation) for _, term, generation in offers[since:])

@@ -1,0 +1,271 @@
+"""A stage for one pool: the operator, an API server, Triton servers and gateways, all over real connections.
+
+Pods are put on the stage by the test; there is no scheduler and no kubelet.
+"""
+
+import asyncio
+import base64
+import copy
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from aiohttp import WSMsgType, web
+
+from larder.adapters.demand_socket import open_socket
+from larder.adapters.kube.events import Recorder
+from larder.adapters.kube.lease import LeaseStore
+from larder.adapters.triton import TritonControl
+from larder.api import names
+from larder.api.demand import Failure, Hint, Seen, Waiting, WaitingModel, decode_message, encode_message
+from larder.api.residency import decode
+from larder.runtime.leadership import Leadership, Timing
+from larder.runtime.operator import Operator
+from larder.runtime.pool_runner import Surface
+from larder.runtime.state import Clock, Timings
+from larder.runtime.status_writer import StatusWriter
+from tests.adapters.fake_kube import FakeKube
+from tests.adapters.fake_triton import KEY, FakeModel, FakeTriton
+from tests.runtime import builders
+
+TOKEN = "token-of-tests"
+QUICK = Timings(drain_acknowledged=0.3, index_pauses=(0.002, 0.01), leaking_pause=0.02, status=0.01, trouble=0.05)
+
+
+@dataclass
+class FakeGateway:
+    """A gateway's end of the demand stream. It acknowledges hints at once unless it is `deaf`."""
+
+    deaf: bool = False
+    hints: list = field(default_factory=list)
+    failures: list = field(default_factory=list)
+    seen: dict = field(default_factory=dict)
+    tokens: list = field(default_factory=list)
+    address: str = ""
+
+    async def __aenter__(self):
+        self._sockets, self._heard, self._waiting = set(), asyncio.Condition(), {}
+        app = web.Application()
+        app.router.add_get("/v1/demand", self._serve)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *exception):
+        await self.cut()
+        await self._runner.cleanup()
+
+    async def cut(self):
+        """Break every stream off."""
+        for socket in list(self._sockets):
+            await socket.close()
+
+    async def ask(self, model, count=1, seconds=30.0):
+        """Requests for this model begin to wait; a count of 0 ends that."""
+        self._waiting[model] = WaitingModel(count, 0.0, seconds)
+        await self.say(Waiting(dict(self._waiting)))
+
+    async def say(self, message):
+        """Send to whoever follows."""
+        for socket in list(self._sockets):
+            await socket.send_str(encode_message(message))
+
+    async def until(self, true):
+        """Wait until the condition is true; looked at after everything that was heard."""
+        async with asyncio.timeout(20), self._heard:
+            await self._heard.wait_for(lambda: true(self))
+
+    def routable(self, uid):
+        """What the newest hint of a pod lets this gateway route."""
+        found = [hint.residency for hint in self.hints if hint.pod_uid == uid]
+        return max(found, key=lambda r: r.version).routable if found else frozenset()
+
+    @property
+    def followed(self):
+        return bool(self._sockets)
+
+    async def _serve(self, request):
+        self.tokens.append(request.headers.get("Authorization"))
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(encode_message(Waiting(dict(self._waiting))))
+        async with self._heard:
+            self._sockets.add(socket)
+            self._heard.notify_all()
+        async for frame in socket:
+            if frame.type is WSMsgType.TEXT:
+                await self._take(socket, decode_message(frame.data))
+        self._sockets.discard(socket)
+        return socket
+
+    async def _take(self, socket, message):
+        async with self._heard:
+            if isinstance(message, Hint):
+                self.hints.append(message)
+                self.seen[message.pod_uid] = message.residency.version
+            elif isinstance(message, Failure):
+                self.failures.append(message)
+            self._heard.notify_all()
+        if isinstance(message, Hint) and not self.deaf:
+            await socket.send_str(encode_message(Seen(dict(self.seen))))
+
+
+class Stage:
+    """One namespace with one operator; use as an async context manager."""
+
+    def __init__(self, timings=QUICK):
+        self.timings = timings
+        self.tritons, self.gateways = {}, {}
+        self._addresses = {}
+
+    async def __aenter__(self):
+        self._stack = AsyncExitStack()
+        self.kube = await self._stack.enter_async_context(FakeKube())
+        await self.kube.put(_secret())
+        return self
+
+    async def __aexit__(self, *exception):
+        if hasattr(self, "_task"):
+            await self.stop()
+        await self._stack.aclose()
+
+    async def start(self):
+        """Start an operator; it leads at once where nobody else holds the Lease."""
+        client = self.client = self.kube.client()
+        lease = LeaseStore(client, "tests", "larder-operator", time.time)
+        timing = Timing(retry_seconds=0.02)
+        self.leadership = Leadership(lease, f"replica-{id(client)}", time.monotonic, timing)
+        recorder = Recorder(client, "replica-0", time.time)
+        surface = Surface(
+            cluster=client,
+            open_control=lambda address, key: TritonControl(self._addresses[address], key),
+            open_stream=lambda address, token: open_socket(self._addresses[address], token),
+            notes=recorder,
+            statuses=StatusWriter(client, self.leadership.check, time.monotonic),
+            fence=self.leadership,
+            clock=Clock(time.time, time.monotonic),
+            timings=self.timings,
+            platform=builders.PLATFORM,
+            make_key=lambda: "made",
+        )
+        self.operator = Operator(surface, self.leadership, recorder)
+        self._task = asyncio.create_task(self.operator.run((), lambda: 0.0))
+        self._task.add_done_callback(lambda task: task.cancelled() or task.result())
+        for manifest in self.kube.all("modelpools"):
+            self.operator.put_pool(copy.deepcopy(manifest))
+
+    async def stop(self, release=True):
+        """End the operator in good order, or as if it were killed."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if release:
+            await self.operator.stop()
+        await self.client.close()
+        del self._task
+
+    async def pool(self, name="pool", **spec):
+        """Put or change a pool."""
+        manifest = await self.kube.put(builders.pool_manifest(name, **spec))
+        if hasattr(self, "_task"):
+            self.operator.put_pool(copy.deepcopy(manifest))
+
+    async def model(self, name, **spec):
+        """Put or change a Model."""
+        await self.kube.put(builders.model_manifest(name, **spec))
+
+    async def triton(self, name="t0", **models):
+        """Put a running Triton pod on the stage; its models are in the repository."""
+        server = await self._stack.enter_async_context(FakeTriton(models))
+        ip = f"10.0.0.{len(self._addresses) + 1}"
+        self._addresses[f"{ip}:{names.GRPC_PORT}"] = server.address
+        self.tritons[name] = server
+        await self.kube.put(pod_manifest(name, names.TRITON, "triton", ip))
+        return server
+
+    async def gateway(self, name="g0", deaf=False):
+        """Put a ready gateway pod on the stage."""
+        gateway = await self._stack.enter_async_context(FakeGateway(deaf))
+        ip = f"10.0.0.{len(self._addresses) + 1}"
+        self._addresses[f"{ip}:{names.DEMAND_PORT}"] = gateway.address
+        self.gateways[name] = gateway
+        await self.kube.put(pod_manifest(name, names.GATEWAY, "activator", ip, ready=True))
+        return gateway
+
+    async def restart_container(self, name="t0"):
+        """The Triton container of a pod restarts in place."""
+        self.tritons[name].restart()
+
+        def change(pod):
+            (container,) = pod["status"]["containerStatuses"]
+            container["containerID"] += "-again"
+
+        await self.kube.edit("pods", name, change)
+
+    def residency(self, name="t0"):
+        """What the pod's annotation says, None without one."""
+        pod = self.kube.find("pods", name)
+        text = pod["metadata"].get("annotations", {}).get(names.RESIDENCY_ANNOTATION)
+        return None if text is None else decode(text)
+
+    def status(self, name, plural="models"):
+        """The status of a Model or pool."""
+        return (self.kube.find(plural, name) or {}).get("status", {})
+
+    def condition(self, name, kind, plural="models"):
+        """One condition as (status, reason, message), None where there is none."""
+        listed = self.status(name, plural).get("conditions", [])
+        return next(((c["status"], c["reason"], c["message"]) for c in listed if c["type"] == kind), None)
+
+    def events(self, action, name=None):
+        """Events of an action, as (reason, message)."""
+        return [
+            (event["reason"], event["message"])
+            for event in self.kube.all("events")
+            if event["action"] == action and name in (None, event["involvedObject"]["name"])
+        ]
+
+    async def phase(self, name, phase):
+        """Wait until a Model's status has this phase."""
+        await self.kube.until(lambda _: self.status(name).get("phase") == phase)
+
+    async def routable(self, name, *models):
+        """Wait until a pod's annotation lets exactly these models be routed to."""
+        wanted = frozenset(models)
+        await self.kube.until(lambda _: (r := self.residency(name)) is not None and r.routable == wanted)
+
+
+def pod_manifest(name, component, container, ip, ready=False):
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **builders.meta(name),
+            "labels": {names.POOL_LABEL: "pool", names.COMPONENT_LABEL: component},
+        },
+        "status": {
+            "phase": "Running",
+            "podIP": ip,
+            "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": str(ready)},
+            ],
+            "containerStatuses": [
+                {"name": container, "state": {"running": {}}, "containerID": f"containerd://{name}", "ready": True}
+            ],
+        },
+    }
+
+
+def _secret():
+    data = {names.TRITON_ADMIN_KEY: KEY, names.DEMAND_TOKEN_KEY: TOKEN}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {**builders.meta("pool-keys"), "ownerReferences": [builders.owner()]},
+        "data": {name: base64.b64encode(value.encode()).decode() for name, value in data.items()},
+    }
+
+
+__all__ = ["QUICK", "TOKEN", "FakeModel", "Stage"]
