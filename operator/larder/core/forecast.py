@@ -40,6 +40,8 @@ FORGET_HALF_LIFE = 1440
 FORGET_EVERY = 32
 BURST_STEP = 0.3
 """Weight of the newest active interval in the average of requests per active interval."""
+LATELY_ACTIVE = 0.1
+"""Share of the last few intervals (second scale) with a request, from which on a model counts as busy lately."""
 UNSEEN_HAZARD = 1e-4
 """For models that were never asked for."""
 
@@ -156,9 +158,10 @@ class Forecaster:
         """What was asked over one of the time scales (by default an hour)."""
         return Traffic(self._averages[scale].copy(), self._burst.copy(), self._interval_seconds)
 
-    def rates_per_second(self) -> Floats:
-        """Requests per second over the last few intervals."""
-        return np.asarray(self._averages[0] * self._burst / self._interval_seconds)
+    def busy_rates_per_second(self) -> Floats:
+        """Requests per second while a model is busy, for those that were busy lately; copies are made for these."""
+        lately = self._averages[1] > LATELY_ACTIVE
+        return np.asarray(np.where(lately, self._burst / self._interval_seconds, 0.0))
 
     def _predict(self) -> tuple[Floats, Floats]:
         """Hazards per window from the present interval on, and from the next on for models used in the present one."""

@@ -69,7 +69,8 @@ class Demand:
         models = np.repeat(np.arange(len(workload.names)), [len(a) for a in workload.arrivals])
         order = np.argsort(times, kind="stable")
         self._times, self._models, self._taken = times[order], models[order], 0
-        self.forecaster = Forecaster(len(workload.names))
+        self._count = len(workload.names)
+        self.forecaster = Forecaster(self._count)
 
     def advance(self, now_seconds: float) -> None:
         """Take in every request up to and including now."""
@@ -82,7 +83,7 @@ class Demand:
     def _take(self, until: int) -> None:
         if until > self._taken:
             fresh = self._models[self._taken : until]
-            self.forecaster.add(np.bincount(fresh, minlength=len(self.forecaster.rates_per_second())))
+            self.forecaster.add(np.bincount(fresh, minlength=self._count))
             self._taken = until
 
 
@@ -148,7 +149,7 @@ class LarderPolicy:
         return Snapshot(limits, self._models, pods, placements, waiting, self._rates(world), appraisal=appraisal)
 
     def _rates(self, world: World) -> dict[str, Rate]:
-        rates = self._demand.forecaster.rates_per_second()
+        rates = self._demand.forecaster.busy_rates_per_second()
         busy = np.nonzero(rates * self._execution > WORTH_A_RATE)[0]
         return {self._names[n]: Rate(float(rates[n]), world.now) for n in busy.tolist()}
 
