@@ -27,6 +27,11 @@ class KubernetesError(LarderError):
         self.status = status
         self.reason = reason
 
+    @property
+    def namespace_ends(self) -> bool:
+        """Whether nothing can be made because the namespace is being deleted."""
+        return self.status == 403 and "is being terminated" in str(self)
+
 
 class NameTakenError(LarderError):
     """An object of somebody else has a name that Larder needs; the message says which, and what to do."""

@@ -30,6 +30,10 @@ class FakeModel:
     execution_seconds: float = 0.01
     failed: int = 0
     failed_seconds: float = 0.0
+    lost_loads: int = 0
+    """So many loads end as if the connection had broken, and begin nothing."""
+    silent_configs: int = 0
+    """So many questions for the configuration are not answered."""
 
 
 @dataclass
@@ -96,6 +100,10 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
     async def RepositoryModelLoad(self, request, context):  # noqa: N802
         await self._admit(context)
         await self._note("load", request.model_name)
+        model = self.models.get(request.model_name)
+        if model is not None and model.lost_loads > 0:
+            model.lost_loads -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         # Shielded by being a task of its own: a caller that goes away does not stop it.
         error = await asyncio.shield(self._spawn(self._load(request.model_name)))
         if error is not None:
@@ -114,6 +122,7 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
             await asyncio.sleep(RELOAD_SECONDS)
         else:
             model.state = "LOADING"
+            await self._note()
         self.most_loading = max(self.most_loading, sum(m.state == "LOADING" for m in self.models.values()))
         if model.load_gate is not None:
             await model.load_gate.wait()
@@ -155,6 +164,10 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
         model = self.models.get(request.name)
         if model is None or model.state != "READY":
             await context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' is not found")
+        await self._note("config", request.name)
+        if model.silent_configs > 0:
+            model.silent_configs -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         answer = messages.ModelConfigResponse()
         for member in model.members:
             answer.config.ensemble_scheduling.step.add(model_name=member)

@@ -199,6 +199,17 @@ def test_a_pod_over_its_budget_sheds_what_is_worth_least_even_when_protected() -
     ]
 
 
+def test_a_model_that_turns_out_larger_than_its_pod_leaves_and_no_other_leaves_for_it() -> None:
+    there = [placed("huge", "p", 25, used=NOW), placed("x", "p", 5, used=NOW - 900), placed("y", "p", 12)]
+    models = [model("huge", 25, priority=9), model("x", 5), model("y", 12)]
+    assert drains(decide(snapshot(models, [pod("p")], there))) == [("huge", "p", Reason.MEMORY_PRESSURE)]
+
+
+def test_nothing_leaves_for_a_model_larger_than_its_pod_while_that_one_still_comes() -> None:
+    there = [placed("huge", "p", 25, PlacementState.LOADING), placed("x", "p", 5, used=NOW - 900)]
+    assert drains(decide(snapshot([model("huge", 25), model("x", 5)], [pod("p")], there))) == []
+
+
 def test_the_number_of_pods_is_the_users_or_kept_between_its_limits() -> None:
     fixed = decide(snapshot([], [pod("p")], asked_pods=1, fixed_pods=3))
     assert fixed.desired_pods == 3

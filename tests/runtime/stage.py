@@ -29,7 +29,14 @@ from tests.adapters.fake_triton import KEY, FakeModel, FakeTriton
 from tests.runtime import builders
 
 TOKEN = "token-of-tests"
-QUICK = Timings(drain_acknowledged=0.3, index_pauses=(0.002, 0.01), leaking_pause=0.02, status=0.01, trouble=0.05)
+QUICK = Timings(
+    drain_acknowledged=0.3,
+    index_pauses=(0.002, 0.01),
+    leaking_pause=0.02,
+    status=0.01,
+    trouble=0.05,
+    members_pause=0.02,
+)
 
 
 @dataclass

@@ -67,9 +67,11 @@ async def test_the_members_that_an_ensemble_lacks_are_remembered_and_it_heals_at
     async with Stage() as stage:
         await stage.pool()
         await stage.model("pair", memory="10Mi", copies={"min": 1})
-        await stage.triton(pair=FakeModel(members=("left", "right")), left=FakeModel(), right=FakeModel())
+        members = {"left": FakeModel(), "right": FakeModel()}
+        triton = await stage.triton(pair=FakeModel(members=("left", "right")), **members)
         await stage.start()
         await stage.phase("pair", "Failed")
+        await triton.until(lambda t: all(model.state == "UNAVAILABLE" for model in t.models.values()))
         await stage.stop()
         await stage.kube.edit(MODEL_PLURAL, "pair", _tried_often)
         await stage.start()

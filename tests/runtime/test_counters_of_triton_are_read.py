@@ -57,6 +57,22 @@ async def test_a_copy_whose_process_died_is_loaded_again_although_its_unload_nev
         assert "Recycle" in [reason for reason, _ in stage.events("Drain", "a")]
 
 
+async def test_a_copy_that_answers_after_all_is_neither_unloaded_nor_loaded_a_second_time():
+    async with Stage(OFTEN) as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        triton, gateway = await stage.triton(a=FakeModel()), await stage.gateway(deaf=True)
+        await stage.start()
+        await stage.routable("t0", "a")
+        model = triton.models["a"]
+        model.failed, model.failed_seconds = 3, 3.1
+        await gateway.ask("a", 0)
+        await stage.routable("t0")
+        model.executed = 1
+        await stage.routable("t0", "a")
+        assert triton.named("unload") == [] and triton.named("load") == ["a"]
+
+
 async def test_what_is_loaded_behind_larders_back_is_noticed_and_counted():
     async with Stage(OFTEN) as stage:
         await stage.pool()

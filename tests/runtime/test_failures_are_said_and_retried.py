@@ -135,6 +135,43 @@ async def test_a_model_larger_than_a_pod_is_never_loaded_and_both_numbers_are_sa
         assert triton.named("load") == [] and stage.status("huge")["phase"] == "Pending"
 
 
+async def test_a_load_that_was_lost_with_the_connection_is_done_again_at_once_and_is_no_failure():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a")
+        triton = await stage.triton(a=FakeModel(lost_loads=2))
+        gateway = await stage.gateway()
+        await stage.start()
+        await gateway.ask("a")
+        await stage.routable("t0", "a")
+        assert triton.named("load") == ["a"] * 3 and gateway.failures == []
+        await stage.kube.until(lambda _: "LoadLost" in [reason for reason, _ in stage.events("Load", "a")])
+
+
+async def test_three_loads_in_a_row_that_were_lost_are_a_failure():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        await stage.triton(a=FakeModel(lost_loads=3))
+        await stage.start()
+        await stage.phase("a", "Failed")
+        assert "3 loads in a row were lost" in stage.condition("a", "Loaded")[2]
+        await stage.routable("t0", "a")
+
+
+async def test_a_model_that_its_triton_dies_of_is_a_failure_after_three_times():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        triton = await stage.triton(a=FakeModel(load_gate=asyncio.Event()))
+        await stage.start()
+        for times in (1, 2, 3):
+            await triton.until(lambda t, n=times: len(t.named("load")) == n and t.models["a"].state == "LOADING")
+            await stage.restart_container()
+        await stage.phase("a", "Failed")
+        assert "the container ended while it loaded a" in stage.condition("a", "Loaded")[2]
+
+
 async def test_nobody_is_promised_that_a_model_that_does_not_fit_will_be_loaded():
     async with Stage() as stage:
         await stage.pool()

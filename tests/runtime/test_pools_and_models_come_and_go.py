@@ -80,6 +80,38 @@ async def test_a_model_of_an_unknown_pool_says_so_and_heals_when_the_pool_appear
         assert stage.condition("a", "PoolFound")[0] == "True"
 
 
+async def test_that_a_pool_is_missing_is_said_once_by_all_leaders_and_not_remembered_of_models_that_went():
+    async with Stage() as stage:
+        await stage.model("a")
+        await stage.start()
+        await stage.kube.until(lambda _: stage.events("Accept", "a") and stage.condition("a", "PoolFound"))
+        await stage.stop()
+        await stage.start()
+        await stage.model("b")
+        await stage.kube.until(lambda _: stage.events("Accept", "b"))
+        assert len(stage.events("Accept", "a")) == 1
+        await stage.kube.remove("models", "a")
+        await stage.kube.edit("models", "b", lambda m: m["spec"].update(priority=2))
+        await stage.kube.until(lambda _: stage.status("b").get("observedGeneration") == 2)
+        assert {uid for uid, _ in stage.operator._oddities._told} == {"uid-of-b"}
+
+
+async def test_in_a_namespace_that_ends_a_pool_asks_for_nothing_more(caplog):
+    async with Stage() as stage:
+        text = (
+            "pool-triton is forbidden: unable to create new content in namespace tests because it is being terminated"
+        )
+        stage.kube.refuse("PATCH", "/serviceaccounts/", 403, "Forbidden", text)
+        await stage.pool()
+        await stage.start()
+        await stage.kube.until(
+            lambda _: "terminated" in (stage.condition("pool", "PodsHealthy", "modelpools") or "   ")[2]
+        )
+        patched = [path for method, path in stage.kube.requests if method == "PATCH" and "/status" not in path]
+        assert patched and all("/serviceaccounts/pool-triton" in path for path in patched)
+        assert "terminated" not in caplog.text
+
+
 async def test_of_two_models_with_one_name_the_older_serves_and_the_newer_heals_when_it_goes():
     async with Stage() as stage:
         await stage.pool()

@@ -147,6 +147,54 @@ async def test_an_ensemble_is_loaded_once_its_members_are_declared_and_counts_wi
         assert triton.named("load")[-1] == "pair"
 
 
+async def test_an_ensemble_that_fits_no_pod_with_its_members_is_unloaded_and_no_other_model_leaves_for_it():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("other", memory="100Mi", copies={"min": 1})
+        await stage.model("big", memory="10Gi")
+        await stage.model("pair", memory="10Mi")
+        triton = await stage.triton(other=FakeModel(), pair=FakeModel(members=("big",)), big=FakeModel())
+        gateway = await stage.gateway()
+        await stage.start()
+        await stage.routable("t0", "other")
+        await gateway.ask("pair")
+        await stage.kube.until(lambda _: (stage.condition("pair", "Fits") or " ")[0] == "False")
+        await triton.until(lambda t: set(t.named("unload")) == {"pair", "big"})
+        await gateway.until(lambda g: g.failures)
+        assert "200Mi" in gateway.failures[-1].message
+        await stage.phase("pair", "Pending")
+        message = stage.condition("pair", "Fits")[2]
+        assert "200Mi" in message and "10747904000 bytes" in message
+        assert stage.residency().routable == {"other"} and triton.named("load") == ["other", "pair"]
+
+
+async def test_an_ensemble_whose_members_are_told_late_is_no_model_without_members():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("pair", memory="10Mi", copies={"min": 1})
+        triton = await stage.triton(pair=FakeModel(members=("left",), silent_configs=3))
+        await stage.start()
+        await stage.phase("pair", "Failed")
+        assert "left" in stage.condition("pair", "MembersDeclared")[2]
+        assert triton.named("config") == ["pair"] * 4
+
+
+async def test_an_adopted_ensemble_is_asked_again_for_its_members():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.model("left", memory="20Mi")
+        await stage.model("pair", memory="10Mi", copies={"min": 1})
+        triton = await stage.triton(pair=FakeModel(members=("left",)), left=FakeModel())
+        await stage.start()
+        await stage.routable("t0", "pair")
+        await stage.stop()
+        triton.models["pair"].silent_configs = 2
+        await stage.start()
+        await stage.kube.until(lambda _: stage.condition("pair", "MembersDeclared"))
+        await triton.until(lambda t: t.models["pair"].silent_configs == 0)
+        await stage.kube.until(lambda _: stage.status("pair").get("memory") == "30Mi")
+
+
 async def test_an_ensemble_leaves_with_its_members():
     async with Stage() as stage:
         await stage.pool()

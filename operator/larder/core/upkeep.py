@@ -1,5 +1,6 @@
 """What a plan sets right before it serves anyone: undeclared models, overfull pods, extra copies, old revisions."""
 
+from larder.core.books import PodBooks
 from larder.core.eviction import is_in_sequence, shelf
 from larder.core.placing import Draft, must_pause, place_in_free_memory
 from larder.core.plan import Reason
@@ -20,12 +21,18 @@ def retire_deleted(draft: Draft) -> None:
 
 
 def trim_overfull_pods(draft: Draft) -> None:
-    """Sizes can turn out larger than planned: a pod over its budget sheds what is worth least, down to the low mark."""
+    """Sizes can turn out larger than planned: a pod over its budget sheds what is worth least, down to the low mark.
+
+    What is larger than the pod goes for that alone; as long as it is there, nothing else goes on its account.
+    """
     mark = draft.books.snapshot.settings.low_watermark
     for pod in draft.books.pods.values():
         if pod.soon_bytes >= 0:
             continue
-        floor_bytes = int(pod.pod.capacity_bytes * (1.0 - mark))
+        too_large_bytes = _shed_too_large(draft, pod)
+        if pod.soon_bytes + too_large_bytes >= 0:
+            continue
+        floor_bytes = int(pod.pod.capacity_bytes * (1.0 - mark)) - too_large_bytes
         kept = shelf(draft.books, pod, draft.now_seconds)
         for placement in [k.placement for k in kept if k.from_seconds <= draft.now_seconds]:
             if pod.soon_bytes >= floor_bytes:
@@ -33,6 +40,21 @@ def trim_overfull_pods(draft: Draft) -> None:
             used, capacity = format_bytes(pod.pod.capacity_bytes - pod.free_bytes), format_bytes(pod.pod.capacity_bytes)
             text = f"{pod.pod.name} holds {used} of {capacity}; {placement.model} is worth least"
             draft.drain(placement, Reason.MEMORY_PRESSURE, text)
+
+
+def _shed_too_large(draft: Draft, pod: PodBooks) -> int:
+    """Drain what is larger than the whole pod; return the bytes of what is and stays for now."""
+    copies = [c for name in sorted(pod.models) for c in draft.books.all_copies(name) if c.pod == pod.pod.name]
+    staying_bytes = 0
+    for placement in [c for c in copies if c.memory_bytes > pod.pod.capacity_bytes]:
+        model = draft.books.snapshot.models.get(placement.model)
+        if placement.state is PlacementState.READY and not is_in_sequence(model, placement, draft.now_seconds):
+            need, capacity = format_bytes(placement.memory_bytes), format_bytes(pod.pod.capacity_bytes)
+            text = f"{placement.model} needs {need}; {pod.pod.name} has {capacity} for models"
+            draft.drain(placement, Reason.MEMORY_PRESSURE, text)
+        else:
+            staying_bytes += placement.memory_bytes
+    return staying_bytes
 
 
 def trim_copies(draft: Draft) -> None:

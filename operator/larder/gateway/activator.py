@@ -71,7 +71,7 @@ class Activator:
                 tasks = [
                     group.create_task(Watching(self._settings, self.state, source).run()),
                     group.create_task(self._count(admin)),
-                    group.create_task(self._tidy(calls)),
+                    group.create_task(self._tidy(http, calls)),
                 ]
                 await stop.wait()
                 await self._drain(admin)
@@ -118,13 +118,15 @@ class Activator:
                 self._demand.publish(Counts(now - at, {name: ModelCount(count) for name, count in added.items()}))
             hot_before, cold_before, at = hot, cold, now
 
-    async def _tidy(self, calls: GrpcUpstream) -> None:
+    async def _tidy(self, http: HttpUpstream, calls: GrpcUpstream) -> None:
         while True:
             await asyncio.sleep(COUNT_INTERVAL_SECONDS)
             self.state.drop_old_hints()
             self._dispatcher.prune()
             self.metrics.forget_undeclared()
-            calls.keep([pod.ip for pod in (self.state.pods or {}).values() if pod.ip])
+            ips = [pod.ip for pod in (self.state.pods or {}).values() if pod.ip]
+            calls.keep(ips)
+            http.keep(ips)
 
     async def _drain(self, admin: EnvoyAdmin) -> None:
         log.info("going away: finishing what is held")

@@ -69,7 +69,7 @@ class GrpcSide(_Handler):
             failure = refusals.malformed(str(error))
         except (LarderError, TimeoutError, OSError) as error:
             log.warning("%s: %s", method, error)
-            failure = refusals.no_pod()
+            failure = refusals.not_passed_on(error)
         return await context.abort(failure.code, failure.message, tuple(failure.headers.items()))
 
     async def _answer(self, method: str, message: bytes, context: Context) -> bytes:

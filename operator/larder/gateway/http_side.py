@@ -60,7 +60,7 @@ class HttpSide:
             raise
         except (LarderError, TimeoutError, OSError) as error:
             log.warning("%s %s: %s", request.method, request.raw_path[:200], error)
-            return _error(refusals.expired(request.raw_path[:200], 0.0))
+            return _error(refusals.not_passed_on(error))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         match protocol.parse_http(request.method, request.raw_path):

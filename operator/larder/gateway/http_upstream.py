@@ -1,6 +1,8 @@
 """HTTP to Triton pods: one attempt of a request at one copy, and what its failure means."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -14,6 +16,7 @@ from yarl import URL
 from larder.api import names
 from larder.errors import UnavailableError
 from larder.gateway.dispatch import Answered, Broken, Stale
+from larder.gateway.grpc_upstream import GONE_SECONDS
 from larder.gateway.routes import Endpoint
 
 CONNECT_SECONDS: Final = 1.0
@@ -68,6 +71,7 @@ class HttpUpstream:
         self._now_seconds = now_seconds
         self._pooled = _session(force_close=False)
         self._fresh = _session(force_close=True)
+        self._attempts: dict[str, set[asyncio.Timeout]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,14 +82,38 @@ class HttpUpstream:
         await self._pooled.close()
         await self._fresh.close()
 
+    def keep(self, ips: Collection[str]) -> None:
+        """Give up on attempts at all other pods after a while: nobody may tell that they are lost."""
+        until = asyncio.get_running_loop().time() + GONE_SECONDS
+        for ip in self._attempts.keys() - set(ips):
+            for bound in self._attempts[ip]:
+                if bound.when() is None:
+                    bound.reschedule(until)
+
+    @contextmanager
+    def _bounded(self, ip: str) -> Iterator[asyncio.Timeout]:
+        """A timeout without an end until `keep` sets one."""
+        bounds, bound = self._attempts.setdefault(ip, set()), asyncio.timeout(None)
+        bounds.add(bound)
+        try:
+            yield bound
+        finally:
+            bounds.discard(bound)
+            if not bounds and self._attempts.get(ip) is bounds:
+                del self._attempts[ip]
+
     async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
         """Send the request to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         try:
-            response = await self._send(endpoint.ip, request)
+            with self._bounded(endpoint.ip) as bound:
+                async with bound:
+                    response = await self._send(endpoint.ip, request)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Broken(sent=False, message=str(error))
         except (aiohttp.ClientError, ConnectionError) as error:
             return Broken(sent=True, message=str(error) or type(error).__name__)
+        except TimeoutError:
+            return Broken(sent=True, message="connection closed: the pod is gone")
         doubtful = _STALE_LOOKUP_STATUSES if request.lookup else _STALE_STATUSES
         if response.status not in doubtful or await self._ready(endpoint.ip, model):
             return Answered(response)

@@ -92,3 +92,9 @@ def broken(model: str, reason: str) -> RefusalError:
 def no_pod() -> RefusalError:
     """No Triton pod can answer for the pool."""
     return RefusalError(503, grpc.StatusCode.UNAVAILABLE, "no Triton pod of this pool is running", RETRY_AFTER_SECONDS)
+
+
+def not_passed_on(error: BaseException) -> RefusalError:
+    """Something failed on the way that nobody foresaw; its own words tell what."""
+    message = f"the request could not be passed on: {str(error) or type(error).__name__}"
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, RETRY_AFTER_SECONDS)

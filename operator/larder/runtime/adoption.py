@@ -13,11 +13,12 @@ from larder.adapters.triton import IndexEntry, IndexState
 from larder.api.demand import Hint
 from larder.api.residency import Residency, decode
 from larder.core.snapshot import Placement, PlacementState
-from larder.errors import InvalidInputError, LarderError
+from larder.errors import InvalidInputError, LarderError, TritonError
 from larder.runtime.arriving import settle
 from larder.runtime.books import Books, PodBook
 from larder.runtime.gather import size_bytes
 from larder.runtime.leaving import await_gone, drain
+from larder.runtime.members import learn_members
 from larder.runtime.state import CALL_SECONDS, PoolState
 
 log = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ async def _members(state: PoolState, book: PodBook, found: Found) -> set[str]:
                 known.members = await state.controls.of(book.view).members(name, CALL_SECONDS)
                 known.members_revision = placement.revision
             except LarderError as error:
-                log.info("%s: the members of %s are not known: %s", book.view.name, name, error)
+                log.info("%s: the members of %s are not known yet: %s", book.view.name, name, error)
         members.update(known.members or ())
     return members
 
@@ -179,6 +180,8 @@ def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency 
                 state.tasks.spawn(drain(state, book, name), f"drain {name} on {placement.pod}")
             case PlacementState.READY:
                 _succeeded(state, placement)
+                if state.books.model(name).members is None:
+                    state.tasks.spawn(_learn_late(state, book, name), f"learn members of {name} on {placement.pod}")
     newest = state.publisher.generations.get(book.view.uid, 0)
     if record is None or newest > record.generation or dict(record.models) != dict(book.residency(0).models):
         state.publisher.publish(book)
@@ -192,6 +195,17 @@ def _succeeded(state: PoolState, placement: Placement) -> None:
     known.last_bytes = placement.memory_bytes
     if known.failure is not None and declared is not None and placement.revision == declared.revision:
         known.failure = None
+
+
+async def _learn_late(state: PoolState, book: PodBook, model: str) -> None:
+    """Ask again what a model calls that was adopted without Triton telling it."""
+    try:
+        if await learn_members(state, book, model):
+            for member in state.books.model(model).members or ():
+                book.unmanaged.pop(member, None)
+            state.wake()
+    except TritonError as error:
+        log.warning("%s: what %s calls stays unknown: %s", book.view.name, model, error)
 
 
 async def _gone(state: PoolState, book: PodBook, model: str) -> None:

@@ -12,19 +12,23 @@ from typing import Final
 from larder.adapters.triton import IndexState
 from larder.core.plan import Drain, Load
 from larder.core.snapshot import Placement, PlacementState
-from larder.errors import LarderError, TritonError, UnavailableError
+from larder.errors import TritonError, UnavailableError
 from larder.runtime.books import Coming, PodBook, learned
-from larder.runtime.failures import Failed, load_failed, note_failure
+from larder.runtime.failures import Failed, load_failed, load_lost, note_failure
 from larder.runtime.following import follow_index
 from larder.runtime.gather import size_bytes
 from larder.runtime.leadership import NotLeadingError
 from larder.runtime.leaving import drain, unload
-from larder.runtime.state import CALL_SECONDS, PoolState
+from larder.runtime.members import learn_members, too_large, undeclared_members
+from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
 
 UNCHANGED_SECONDS: Final = 0.08
 """A load of a loaded model that answers sooner has reloaded nothing; starting a model takes longer."""
+
+_NO_REASON: Final = ("", "unloaded")
+"""What the index says of a model whose load it never knew, or forgot when Triton restarted."""
 
 
 def begin_load(state: PoolState, book: PodBook, action: Load) -> None:
@@ -46,6 +50,7 @@ async def load(state: PoolState, book: PodBook, model: str) -> None:
         raise
     except TritonError as error:
         if _is_loading(book, container, model):
+            state.books.model(model).lost_loads = 0
             load_failed(state, book, model, error.reason)
         return
     except UnavailableError as error:
@@ -66,25 +71,21 @@ async def settle(state: PoolState, book: PodBook, model: str, why: str) -> None:
             await arrived(state, book, model, None)
             return
         if entry.state is IndexState.UNAVAILABLE:
-            load_failed(state, book, model, entry.reason or why)
+            if entry.reason in _NO_REASON:
+                load_lost(state, book, model, why)
+            else:
+                load_failed(state, book, model, entry.reason)
             return
 
 
 async def arrived(state: PoolState, book: PodBook, model: str, seconds: float | None) -> None:
     """The model is ready in Triton: publish, then tell."""
-    container = book.adopted
-    known, placement = state.books.model(model), book.placements[model]
-    if known.members is None or known.members_revision != placement.revision:
-        await _learn_members(state, book, model)
-        if not _is_loading(book, container, model):
-            return
-    if missing := undeclared_members(state, model):
-        await refuse_ensemble(state, book, model, missing)
+    if not await _is_acceptable(state, book, model):
         return
-    now = state.clock.unix()
+    known, placement, now = state.books.model(model), book.placements[model], state.clock.unix()
     if seconds is not None:
         known.load_seconds = learned(known.load_seconds, seconds, now)
-    known.failure, known.waits_because, known.last_bytes = None, "", placement.memory_bytes
+    known.failure, known.waits_because, known.last_bytes, known.lost_loads = None, "", placement.memory_bytes, 0
     declared = state.model(model)
     if declared is not None and known.members:
         total = size_bytes(declared, state.books, state.declared.serving, state.pool.memory.default_model_bytes)
@@ -96,25 +97,42 @@ async def arrived(state: PoolState, book: PodBook, model: str, seconds: float | 
     state.report.loaded(declared, model, book.view.name, seconds)
 
 
-async def _learn_members(state: PoolState, book: PodBook, model: str) -> None:
-    known = state.books.model(model)
-    try:
-        known.members = await state.control(book).members(model, CALL_SECONDS)
-        known.members_revision = book.placements[model].revision if model in book.placements else ""
-    except LarderError:
-        known.members = None
+async def _is_acceptable(state: PoolState, book: PodBook, model: str) -> bool:
+    """Learn what the model calls. One that may not stay with that is unloaded, with what it pulled in."""
+    container, known = book.adopted, state.books.model(model)
+    if known.members is None or known.members_revision != book.placements[model].revision:
+        try:
+            await learn_members(state, book, model)
+        except TritonError as error:
+            if _is_loading(book, container, model):
+                await _refuse(state, book, model, Failed(f"Triton does not tell its configuration: {error.reason}"))
+            return False
+        if not _is_loading(book, container, model):
+            return False
+    if missing := undeclared_members(state, model):
+        await _refuse(state, book, model, _undeclared(model, missing))
+        return False
+    if text := too_large(state, model):
+        # No failure that is tried again: the planner knows its size from now on.
+        state.report.failed(state.model(model), model, f"on {book.view.name}: {text}")
+        await _send_away(state, book, model)
+        return False
+    return True
 
 
-def undeclared_members(state: PoolState, model: str) -> tuple[str, ...]:
-    """Members of an ensemble that no Model of the pool declares."""
-    return tuple(name for name in state.books.model(model).members or () if name not in state.declared.serving)
-
-
-async def refuse_ensemble(state: PoolState, book: PodBook, model: str, missing: tuple[str, ...]) -> None:
-    """Unload an ensemble and what it pulled in, and say which members nobody declares."""
-    book.move(model, PlacementState.UNLOADING, state.clock.unix())
+def _undeclared(model: str, missing: tuple[str, ...]) -> Failed:
     text = f"members of the ensemble {model} are not declared as Models: {', '.join(missing)}"
-    note_failure(state, book, model, Failed(text, missing_members=missing))
+    return Failed(text, missing_members=missing)
+
+
+async def _refuse(state: PoolState, book: PodBook, model: str, failed: Failed) -> None:
+    note_failure(state, book, model, failed)
+    await _send_away(state, book, model)
+
+
+async def _send_away(state: PoolState, book: PodBook, model: str) -> None:
+    book.move(model, PlacementState.UNLOADING, state.clock.unix())
+    state.wake()
     await unload(state, book, model)
 
 
@@ -179,9 +197,19 @@ async def _reloaded(state: PoolState, book: PodBook, model: str, seconds: float)
         state=PlacementState.READY,
         since_seconds=state.clock.unix(),
     )
-    known.failure, known.members = None, None
-    await _learn_members(state, book, model)
+    known.failure, container = None, book.adopted
     known.load_seconds = learned(known.load_seconds, seconds, state.clock.unix())
+    try:
+        await learn_members(state, book, model)
+    except TritonError as error:
+        log.warning("%s: what %s calls since its reload is not known: %s", book.view.name, model, error)
+    if book.adopted != container or model not in book.placements:
+        return
+    if missing := undeclared_members(state, model):
+        note_failure(state, book, model, _undeclared(model, missing))
+        book.move(model, PlacementState.DRAINING, state.clock.unix())
+        await drain(state, book, model)
+        return
     _, written = state.publisher.publish(book)
     await written
     state.report.loaded(state.model(model), model, book.view.name, seconds)

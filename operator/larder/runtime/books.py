@@ -105,6 +105,8 @@ class ModelBook:
     last_used_seconds: float | None = None
     last_decision: Decision | None = None
     waits_because: str = ""
+    lost_loads: int = 0
+    """Loads in a row whose end nobody told, and of which Triton knows nothing."""
 
 
 @dataclass(slots=True)

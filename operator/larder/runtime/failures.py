@@ -15,6 +15,8 @@ _MEMORY_ERROR: Final = re.compile(
     r"|resource exhausted|insufficient memory",
     re.IGNORECASE,
 )
+LOST_LOADS: Final = 3
+"""So many loads in a row that are lost with their Triton are the model's failure."""
 NO_SPEC: Final = ("", 0)
 
 
@@ -35,6 +37,29 @@ def load_failed(state: PoolState, book: PodBook, model: str, reason: str) -> Non
         known = state.books.model(model)
         known.least_bytes = max(known.least_bytes or 0, placement.memory_bytes, min(free, capacity_bytes(state.pool)))
     note_failure(state, book, model, Failed(reason or "Triton gave no reason"))
+
+
+def load_lost(state: PoolState, book: PodBook, model: str, why: str) -> None:
+    """The load was lost with Triton or the connection to it: no failure of the model, which is planned again at once.
+
+    Unless that goes on: a model may be what Triton dies of.
+    """
+    known = state.books.model(model)
+    known.lost_loads += 1
+    if known.lost_loads >= LOST_LOADS:
+        load_failed(state, book, model, f"{known.lost_loads} loads in a row were lost with their Triton: {why}")
+        return
+    del book.placements[model]
+    known.waits_because = f"its load on {book.view.name} was lost and is done again: {why}"
+    state.report.lost(state.model(model), model, f"on {book.view.name}: {why}")
+    state.wake()
+
+
+def container_lost(state: PoolState, book: PodBook) -> None:
+    """The container that ran ended, and what it was loading is lost."""
+    loading = [name for name, p in book.placements.items() if p.state is PlacementState.LOADING]
+    for model in loading:
+        load_lost(state, book, model, f"the container ended while it loaded {model}")
 
 
 def note_failure(state: PoolState, book: PodBook, model: str, failed: Failed) -> None:
@@ -64,7 +89,7 @@ def heal_failures(state: PoolState) -> None:
     """Forget failures of Models that changed since, or whose missing members are declared by now."""
     for name, known in state.books.models.items():
         if known.failure is not None and _is_healed(state, name, known):
-            known.failure, known.least_bytes = None, None
+            known.failure, known.least_bytes, known.lost_loads = None, None, 0
             # Gateways believe a failure for its whole pause: a pause of nothing ends that.
             state.gateways.tell(Failure(name, "the Model has changed", 0.0))
 

@@ -2,11 +2,13 @@
 
 Triton's python backend leaves such a model READY and fails every request. Its unload never ends in the index, and a
 load brings it back whether or not it ended: so the wait for the end is short here, and the process that would hold
-the memory is gone.
+the memory is gone. A copy that answered since it was judged dead is alive: its load while it unloads would double its
+memory, so it serves on.
 """
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 from larder.core.plan import Drain, Reason
 from larder.core.snapshot import PlacementState
@@ -17,26 +19,51 @@ from larder.runtime.leaving import await_gone, stop_routing
 from larder.runtime.state import CALL_SECONDS, PoolState
 
 
-def begin_restart(state: PoolState, book: PodBook, model: str, why: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Why a copy counts as dead, and how many requests it had answered well until then."""
+
+    why: str
+    succeeded: int
+
+
+def begin_restart(state: PoolState, book: PodBook, model: str, judged: Judged) -> None:
     """Stop routing to a ready copy, unload it and load it again."""
     pod = book.view.name
-    state.report.decided(Drain(model, pod, Reason.RECYCLE, why), state.model(model))
+    state.report.decided(Drain(model, pod, Reason.RECYCLE, judged.why), state.model(model))
     book.move(model, PlacementState.DRAINING, state.clock.unix())
-    state.tasks.spawn(_restart(state, book, model), f"restart {model} on {pod}")
+    state.tasks.spawn(_restart(state, book, model, judged.succeeded), f"restart {model} on {pod}")
 
 
-async def _restart(state: PoolState, book: PodBook, model: str) -> None:
+async def _restart(state: PoolState, book: PodBook, model: str, succeeded_before: int) -> None:
     if not await stop_routing(state, book, model):
         return
     container = book.adopted
+    succeeded = await _succeeded(state, book, model)
+    if book.adopted != container or model not in book.placements:
+        return
+    if succeeded is not None and succeeded != succeeded_before:
+        book.move(model, PlacementState.READY, state.clock.unix())
+        state.publisher.publish(book)
+        state.wake()
+        return
     state.fence.check()
     # Not answered is not refused: the load that follows tells.
     with suppress(LarderError):
         await state.control(book).unload(model, CALL_SECONDS)
     with suppress(TimeoutError):
-        async with asyncio.timeout(state.timings.dead_unload):
+        async with asyncio.timeout(None if succeeded is None else state.timings.dead_unload):
             await await_gone(state, book, model)
     if book.adopted == container and model in book.placements:
         book.move(model, PlacementState.LOADING, state.clock.unix())
         state.wake()
         await load(state, book, model)
+
+
+async def _succeeded(state: PoolState, book: PodBook, model: str) -> int | None:
+    """The requests that the copy answered well so far; None where Triton does not tell."""
+    try:
+        counted = (await state.control(book).statistics(CALL_SECONDS)).get(model)
+    except LarderError:
+        return None
+    return None if counted is None else counted.succeeded

@@ -9,7 +9,7 @@ from larder.adapters.kube.events import Note, Regarding
 from larder.adapters.kube.informer import Key
 from larder.adapters.kube.resources import MODELS, POOLS
 from larder.api import names
-from larder.api.conditions import ConditionReason, from_status, merge
+from larder.api.conditions import ConditionReason, ModelCondition, from_status, merge
 from larder.api.resources import Manifest, Model, ModelPool, ObjectMeta
 from larder.api.status import model_status, pool_status
 from larder.errors import KubernetesError, LarderError
@@ -65,6 +65,8 @@ class Oddities:
 
     async def _look(self) -> None:
         self._missing -= set(self.pools)
+        orphans = [shelf for key, shelf in self.catalog.shelves.items() if key not in self.pools]
+        self._told &= {_spec(model) for shelf in orphans for model in shelf.models.values()}
         for key, shelf in list(self.catalog.shelves.items()):
             if key in self.pools or not shelf.models:
                 continue
@@ -92,10 +94,11 @@ class Oddities:
     def _orphaned(self, model: Model) -> None:
         now = self.surface.clock.unix()
         self.surface.statuses.want_model(model, orphaned_status(model), now)
-        told = (model.meta.uid, model.meta.generation)
-        if told in self._told:
+        if _spec(model) in self._told:
             return
-        self._told.add(told)
+        self._told.add(_spec(model))
+        if _is_told(model):
+            return
         about = Regarding(names.API_VERSION, "Model", model.meta.namespace, model.meta.name, model.meta.uid)
         text = f"there is no ModelPool {model.pool} in namespace {model.meta.namespace}"
         self.surface.notes.record(Note(about, "Warning", "Accept", str(ConditionReason.POOL_NOT_FOUND), text))
@@ -111,6 +114,16 @@ class Oddities:
             dated = merge(from_status(odd.status), said.conditions, now)
             meta = _meta(odd.namespace, odd.name, odd.uid, odd.generation)
             statuses.want(MODELS, meta, odd.status, model_status(replace(said, conditions=dated)))
+
+
+def _spec(model: Model) -> tuple[str, int]:
+    return model.meta.uid, model.meta.generation
+
+
+def _is_told(model: Model) -> bool:
+    """Whether a leader before this one said of this spec that its pool is missing."""
+    told = (c for c in from_status(model.status) if c.type == ModelCondition.POOL_FOUND)
+    return any(c.status is False and c.observed_generation == model.meta.generation for c in told)
 
 
 def _meta(namespace: str, name: str, uid: str, generation: int) -> ObjectMeta:

@@ -23,7 +23,7 @@ from larder.runtime.apply import apply
 from larder.runtime.books import PodBook
 from larder.runtime.declared import resolve
 from larder.runtime.doubts import Doubts
-from larder.runtime.failures import failure_message, heal_failures
+from larder.runtime.failures import container_lost, failure_message, heal_failures
 from larder.runtime.gates import set_gate
 from larder.runtime.gather import gather
 from larder.runtime.memory import remembered
@@ -179,6 +179,8 @@ class PoolLoop:
             book.view = view
             if book.adopted and book.adopted != view.container_id:
                 log.info("the container of %s is another one; what was loaded there is gone", name)
+                if not view.deleting:
+                    container_lost(self.state, book)
                 book.forget_container()
             if view.container_id and view.ip and not (book.is_adopted or book.adopting or view.deleting):
                 begin_adoption(self.state, book)

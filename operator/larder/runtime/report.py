@@ -65,6 +65,10 @@ class Reporter:
         telemetry.LOADS_FAILED.labels(*self.labels).inc()
         self._note(model, "Warning", "Load", "LoadFailed", f"{name}: {message}")
 
+    def lost(self, model: Model | None, name: str, message: str) -> None:
+        """A load ended unknown and is done again."""
+        self._note(model, "Warning", "Load", "LoadLost", f"{name}: {message}")
+
     def unacknowledged(self, pod: str, gateways: tuple[str, ...]) -> None:
         """A drain goes on although these gateways did not say that they stopped routing."""
         telemetry.DRAINS_UNACKNOWLEDGED.labels(*self.labels).inc()

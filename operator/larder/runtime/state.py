@@ -63,6 +63,7 @@ class Timings:
     dead_unload: float = 3.0
     reapply: float = 300.0
     trouble: float = 5.0
+    members_pause: float = 0.5
 
 
 @dataclass(slots=True)

@@ -76,8 +76,12 @@ class Upkeep:
             self.refused = f"Secret {names.keys_name(pool.meta.name)}: {error}"
             return False
         due = [item for item in children(pool, self.platform, self.keys, pods) if self._is_due(item)]
-        refused = [await self._apply(manifest) for manifest in await self._may_apply(pool, due)]
-        self.refused = next((text for text in refused if text), self.refused)
+        for manifest in await self._may_apply(pool, due):
+            try:
+                await self._apply(manifest)
+            except KubernetesError as error:
+                self.refused = self.refused or str(error)
+                break
         return not self.refused and not self.taken
 
     def _is_due(self, manifest: Manifest) -> bool:
@@ -120,16 +124,19 @@ class Upkeep:
             "pool another name"
         )
 
-    async def _apply(self, manifest: Manifest) -> str:
+    async def _apply(self, manifest: Manifest) -> None:
+        """Apply one object. Raises KubernetesError only where the namespace ends, and with it all that follows."""
         key = _key(manifest)
         try:
             self.check()
             await self.objects.apply(manifest)
         except LarderError as error:
+            if isinstance(error, KubernetesError) and error.namespace_ends:
+                raise
             log.warning("%s %s: %s", *key, error)
-            return f"{key[0]} {key[1]}: {error}"
+            self.refused = self.refused or f"{key[0]} {key[1]}: {error}"
+            return
         self._applied[key] = _content(manifest)
-        return ""
 
     async def _keys(self, pool: ModelPool) -> Keys:
         """Return the pool's keys, made once: pods carry them."""

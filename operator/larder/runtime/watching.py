@@ -12,7 +12,7 @@ from larder.api.resources import Manifest
 from larder.core.snapshot import PlacementState
 from larder.errors import LarderError
 from larder.runtime.books import PodBook, learned
-from larder.runtime.healing import begin_restart
+from larder.runtime.healing import Judged, begin_restart
 from larder.runtime.pods import PodView
 from larder.runtime.state import CALL_SECONDS, PoolState
 
@@ -87,7 +87,7 @@ class Readings:
         if looks_dead(since, usual_seconds) and self._may_restart(key):
             each = since.failed_seconds / since.failed
             text = f"all of its last {since.failed} requests failed, after {each:.1f} s each, as when its process died"
-            begin_restart(self.state, book, model, f"{model} on {book.view.name}: {text}")
+            begin_restart(self.state, book, model, Judged(f"{model} on {book.view.name}: {text}", total.succeeded))
 
     def _may_restart(self, key: tuple[str, str]) -> bool:
         """Not again before a pause that doubles: a restart that did not help need not help next time."""

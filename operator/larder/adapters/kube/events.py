@@ -120,7 +120,8 @@ class Recorder:
             await self._send(series, note, now)
         except KubernetesError as error:
             series.name = ""
-            log.warning("Event %s of %s was refused: %s", note.reason, note.regarding.name, error)
+            level = logging.DEBUG if error.namespace_ends else logging.WARNING
+            log.log(level, "Event %s of %s was refused: %s", note.reason, note.regarding.name, error)
         except LarderError as error:
             log.info("Event %s of %s is lost: %s", note.reason, note.regarding.name, error)
 
