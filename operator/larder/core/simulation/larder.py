@@ -149,6 +149,9 @@ class LarderPolicy:
         return Snapshot(limits, self._models, pods, placements, waiting, self._rates(world), appraisal=appraisal)
 
     def _rates(self, world: World) -> dict[str, Rate]:
+        """Rates of busy models. Without objectives only the waiting for loads counts, and copies would spare none."""
+        if self._options.objectives is None:
+            return {}
         rates = self._demand.forecaster.busy_rates_per_second()
         busy = np.nonzero(rates * self._execution > WORTH_A_RATE)[0]
         return {self._names[n]: Rate(float(rates[n]), world.now) for n in busy.tolist()}
