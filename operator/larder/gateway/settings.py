@@ -34,18 +34,16 @@ move the listeners; only tests on one machine need them.
 """
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from larder.api import names
-from larder.errors import InvalidInputError
+from larder.api.environment import number, text
 
 TERMINATION_MARGIN_SECONDS: Final = 30
 MIB: Final = 1024 * 1024
-
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +103,12 @@ def read(environment: Mapping[str, str]) -> Settings:
     """Parse the environment. Raises InvalidInputError naming the variable, its value and what is allowed."""
     tls_dir = environment.get("LARDER_TLS_DIR", "")
     return Settings(
-        pool=_text(environment, "LARDER_POOL"),
-        namespace=_text(environment, "LARDER_NAMESPACE"),
+        pool=text(environment, "LARDER_POOL"),
+        namespace=text(environment, "LARDER_NAMESPACE"),
         node=environment.get("POD_NAME") or socket.gethostname(),
-        longest_hold_seconds=_number(environment, "LARDER_LONGEST_HOLD_SECONDS", 60.0, float),
-        held_bytes=_number(environment, "LARDER_HELD_BYTES", 256 * MIB, int),
-        body_limit_bytes=_number(environment, "LARDER_BODY_LIMIT_BYTES", 64 * MIB, int),
+        longest_hold_seconds=number(environment, "LARDER_LONGEST_HOLD_SECONDS", 60.0, float),
+        held_bytes=number(environment, "LARDER_HELD_BYTES", 256 * MIB, int),
+        body_limit_bytes=number(environment, "LARDER_BODY_LIMIT_BYTES", 64 * MIB, int),
         demand_token=environment.get("LARDER_DEMAND_TOKEN", ""),
         tls_dir=Path(tls_dir) if tls_dir else None,
         run_dir=Path(environment.get("LARDER_RUN_DIR", "/run/larder")),
@@ -122,29 +120,9 @@ def read(environment: Mapping[str, str]) -> Settings:
 def _ports(environment: Mapping[str, str]) -> Ports:
     default = Ports()
     return Ports(
-        http=_number(environment, "LARDER_HTTP_PORT", default.http, int),
-        grpc=_number(environment, "LARDER_GRPC_PORT", default.grpc, int),
-        metrics=_number(environment, "LARDER_METRICS_PORT", default.metrics, int),
-        demand=_number(environment, "LARDER_DEMAND_PORT", default.demand, int),
-        probe=_number(environment, "LARDER_PROBE_PORT", default.probe, int),
+        http=number(environment, "LARDER_HTTP_PORT", default.http, int),
+        grpc=number(environment, "LARDER_GRPC_PORT", default.grpc, int),
+        metrics=number(environment, "LARDER_METRICS_PORT", default.metrics, int),
+        demand=number(environment, "LARDER_DEMAND_PORT", default.demand, int),
+        probe=number(environment, "LARDER_PROBE_PORT", default.probe, int),
     )
-
-
-def _text(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "")
-    if not value:
-        raise InvalidInputError(name, value, "it must be set")
-    return value
-
-
-def _number(environment: Mapping[str, str], name: str, default: Number, parse: Callable[[str], Number]) -> Number:
-    text = environment.get(name, "")
-    if not text:
-        return default
-    try:
-        value = parse(text)
-    except ValueError as error:
-        raise InvalidInputError(name, text, "it must be a number") from error
-    if not 0 < value < float("inf"):
-        raise InvalidInputError(name, text, "it must be positive")
-    return value

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from larder.errors import InvalidInputError
+from larder.api.environment import number, text
 
 LEASE_NAME: Final = "larder-operator"
 
@@ -47,38 +47,24 @@ class Settings:
 def read(environment: Mapping[str, str]) -> Settings:
     """Parse the environment. Raises InvalidInputError naming the variable, its value and what is allowed."""
     platform = Platform(
-        triton_image=_text(environment, "LARDER_TRITON_IMAGE"),
-        envoy_image=_text(environment, "LARDER_ENVOY_IMAGE"),
-        larder_image=_text(environment, "LARDER_IMAGE"),
+        triton_image=text(environment, "LARDER_TRITON_IMAGE"),
+        envoy_image=text(environment, "LARDER_ENVOY_IMAGE"),
+        larder_image=text(environment, "LARDER_IMAGE"),
         pull_policy=environment.get("LARDER_IMAGE_PULL_POLICY") or "IfNotPresent",
         triton_user=_user(environment),
     )
     listed = environment.get("LARDER_WATCH_NAMESPACES", "").split(",")
     return Settings(
         platform=platform,
-        namespace=_text(environment, "LARDER_NAMESPACE"),
+        namespace=text(environment, "LARDER_NAMESPACE"),
         identity=environment.get("POD_NAME") or socket.gethostname(),
         namespaces=tuple(name.strip() for name in listed if name.strip()),
-        metrics_port=_number(environment, "LARDER_METRICS_PORT", 9101),
-        probe_port=_number(environment, "LARDER_PROBE_PORT", 8080),
+        metrics_port=number(environment, "LARDER_METRICS_PORT", 9101, int),
+        probe_port=number(environment, "LARDER_PROBE_PORT", 8080, int),
     )
-
-
-def _text(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "")
-    if not value:
-        raise InvalidInputError(name, value, "it must be set")
-    return value
 
 
 def _user(environment: Mapping[str, str]) -> int | None:
     if environment.get("LARDER_TRITON_USER") == "image":
         return None
-    return _number(environment, "LARDER_TRITON_USER", 1000)
-
-
-def _number(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name, "")
-    if text and not text.isdecimal():
-        raise InvalidInputError(name, text, "it must be a whole number")
-    return int(text) if text else default
+    return number(environment, "LARDER_TRITON_USER", 1000, int)
