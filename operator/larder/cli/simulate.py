@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -186,6 +187,8 @@ def simulate(**given: object) -> None:
 def _simulate(given: dict[str, object]) -> list[Outcome]:
     options: dict = given  # type: ignore[type-arg]
     names = _names(options["policy"])
+    if options["plot_file"] is not None and find_spec("matplotlib") is None:
+        raise InvalidInputError("--plot", str(options["plot_file"]), "pip install 'larder-operator[plot]' first")
     keys = ("trace", "profiles", "assignment", "seed", "first_minute", "minutes")
     workload = load_workload(Source(**{k: options[k] for k in keys}, arrivals=Arrivals(options["arrivals"])))
     capacity = pod_capacity(workload, options["pods"], options["memory_fraction"], options["pod_memory"])
