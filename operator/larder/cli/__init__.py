@@ -5,6 +5,7 @@ import click
 from larder import __version__
 from larder.cli.gateway import gateway
 from larder.cli.simulate import simulate
+from larder.cli.trace import trace
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +16,4 @@ def main() -> None:
 
 main.add_command(gateway)
 main.add_command(simulate)
+main.add_command(trace)
