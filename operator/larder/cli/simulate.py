@@ -1,45 +1,33 @@
 """`larder simulate`: play policies on a trace, and print, write and draw what came of it."""
 
-import csv
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from larder.cli.files import check_writable, write_all
+from larder.cli.objectives import STANDARD_SLO, Slo, parse_slo
+from larder.cli.outputs import PLOT_FORMATS, Outcome, as_csv, as_json, as_plot, print_table
 from larder.cli.workloads import Source, load_workload
-from larder.core.simulation.attainment import attained, standard_objectives
+from larder.core.simulation.attainment import attained
+from larder.core.simulation.larder import LarderPolicy, Options
 from larder.core.simulation.policies import POLICIES, make_policy
 from larder.core.simulation.workload import MINUTE_SECONDS, Arrivals, Workload
 from larder.core.simulation.world import Hardware, Ledger, World
+from larder.core.snapshot import Objective
 from larder.errors import InvalidInputError
 
 FILE = click.Path(path_type=Path)
+TARGET_ATTAINMENT = 0.99
+"""What Larder scales for: the percentile of its objectives."""
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The figures of one policy, in base units."""
-
-    policy: str
-    added_latency_seconds: float
-    cold_share: float
-    cold_model_minutes: int
-    attainment: float
-    loads: int
-    evictions: int
-    wasted_prefetches: int
-    pod_hours: float
-
-
-def summarize(policy: str, workload: Workload, ledger: Ledger) -> Outcome:
+def summarize(policy: str, workload: Workload, ledger: Ledger, objectives: tuple[Objective, ...]) -> Outcome:
     """Count up one finished run."""
     minutes = 0
     for model, batches in enumerate(ledger.batches):
@@ -50,7 +38,7 @@ def summarize(policy: str, workload: Workload, ledger: Ledger) -> Outcome:
         ledger.added_latency_seconds,
         ledger.cold_requests / max(1, workload.requests),
         minutes,
-        attained(workload, ledger, standard_objectives(workload)),
+        attained(workload, ledger, objectives),
         ledger.loads,
         ledger.evictions,
         ledger.wasted_prefetches,
@@ -84,62 +72,21 @@ def pod_capacity(workload: Workload, pods: int, fraction: float | None, pod_memo
     return capacity
 
 
-def run_policies(workload: Workload, hardware: Hardware, names: Sequence[str]) -> list[Outcome]:
-    """Play each policy, with a progress bar on standard error."""
+def run_policies(workload: Workload, hardware: Hardware, names: Sequence[str], options: Options) -> list[Outcome]:
+    """Play each policy, with a progress bar on standard error. The options are Larder's, its objectives everybody's."""
     columns = (TextColumn("{task.description:>22}"), BarColumn(), TimeElapsedColumn())
+    objectives = options.objectives or parse_slo(STANDARD_SLO).objectives(workload)
     outcomes = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         for name in names:
             task = progress.add_task(name, total=1.0)
             ledger = World(workload, hardware).run(
-                make_policy(name, workload),
+                LarderPolicy(workload, options) if name == "larder" else make_policy(name, workload),
                 lambda done, task=task: progress.update(task, completed=done),  # type: ignore[misc]
             )
             progress.update(task, completed=1.0)
-            outcomes.append(summarize(name, workload, ledger))
+            outcomes.append(summarize(name, workload, ledger, objectives))
     return outcomes
-
-
-def print_table(outcomes: Sequence[Outcome]) -> None:
-    """The readable table."""
-    table = Table(title=None)
-    headers = ("policy", "added latency", "cold share", "cold model-min", "attainment", "loads", "evictions")
-    for n, header in enumerate((*headers, "wasted prefetches", "pod-hours")):
-        table.add_column(header, justify="left" if n == 0 else "right")
-    for o in outcomes:
-        shares = (f"{o.added_latency_seconds:,.0f} s", f"{o.cold_share:.2%}", f"{o.cold_model_minutes:,}")
-        counts = (f"{o.loads:,}", f"{o.evictions:,}", f"{o.wasted_prefetches:,}", f"{o.pod_hours:,.1f}")
-        table.add_row(o.policy, *shares, f"{o.attainment:.3%}", *counts)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
-
-
-def write_json(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """One object a policy, in base units."""
-    path.write_text(json.dumps([asdict(o) for o in outcomes], indent=2) + "\n")
-
-
-def write_csv(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """One line a policy, in base units."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(asdict(outcomes[0])))
-        writer.writeheader()
-        writer.writerows(asdict(o) for o in outcomes)
-
-
-def draw(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Bars of added latency, best first, Larder's in colour."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import, and only plots need it)
-
-    ranked = sorted(outcomes, key=lambda o: o.added_latency_seconds, reverse=True)
-    figure = Figure(figsize=(8, 0.45 * len(ranked) + 1.4), layout="constrained")
-    axes = figure.subplots()
-    colours = ["#d95f02" if o.policy == "larder" else "#9db4c0" for o in ranked]
-    bars = axes.barh([o.policy for o in ranked], [o.added_latency_seconds for o in ranked], color=colours)
-    axes.bar_label(bars, [f"{o.added_latency_seconds:,.0f} s, {o.cold_share:.1%} cold" for o in ranked], padding=4)
-    axes.set_xlabel("added latency (seconds waited because of loads, all requests)")
-    axes.margins(x=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
 
 
 def _names(text: str) -> list[str]:
@@ -162,34 +109,79 @@ def _names(text: str) -> list[str]:
 @click.option("--memory-fraction", type=float, help="Memory of all pods over the size of all models.")
 @click.option("--pod-memory", help="Memory of one pod, such as 700M or 2Gi.")
 @click.option("--pods", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--max-pods", type=click.IntRange(1), help="Larder starts with --pods and may scale up to this.")
 @click.option("--loads-at-once", type=click.IntRange(1), default=2, show_default=True, help="Per pod.")
 @click.option("--arrivals", type=click.Choice([a.value for a in Arrivals]), default="even", show_default=True)
 @click.option("--first-minute", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--minutes", type=click.IntRange(1), help="How many; default: to the end.")
+@click.option("--slo", help=f"LATENCY[:COLDSTART], such as 5x:1.5x or 250ms:2s; default: {STANDARD_SLO}.")
 @click.option("--policy", default="larder", show_default=True, help="Names separated by commas, or all.")
 @click.option("--json", "json_file", type=FILE, help="Write one object a policy.")
 @click.option("--csv", "csv_file", type=FILE, help="Write one line a policy.")
 @click.option("--plot", "plot_file", type=FILE, help="Draw added latency (png, svg or pdf).")
 def simulate(**given: object) -> None:
-    """Play caching policies on a trace of requests, in virtual time."""
+    """Play caching policies on a trace of requests, in virtual time.
+
+    With --slo every model declares that objective, and Larder plans for it; without, Larder spares waiting alone.
+    """
     try:
         outcomes = _simulate(given)
+        print_table(outcomes, str(given["slo"] or f"the standard objectives, {STANDARD_SLO}"))
+        write_all(_contents(given, outcomes))
     except InvalidInputError as error:
         click.echo(f"larder simulate: {error}", err=True)
         sys.exit(2)
-    print_table(outcomes)
-    for key, write in (("json_file", write_json), ("csv_file", write_csv), ("plot_file", draw)):
+
+
+def _contents(given: Mapping[str, object], outcomes: Sequence[Outcome]) -> dict[Path, bytes]:
+    """Every file that was asked for, with what belongs in it."""
+    contents = {}
+    for key, render in (("json_file", as_json), ("csv_file", as_csv)):
         path = given[key]
         if isinstance(path, Path):
-            write(path, outcomes)
+            contents[path] = render(outcomes)
+    plot = given["plot_file"]
+    if isinstance(plot, Path):
+        contents[plot] = as_plot(outcomes, plot.suffix[1:])
+    return contents
+
+
+def _check_files(given: Mapping[str, object]) -> None:
+    """Refuse before the run what could not be written after it."""
+    taken: dict[Path, str] = {}
+    for option in ("--json", "--csv", "--plot"):
+        path = given[f"{option[2:]}_file"]
+        if not isinstance(path, Path):
+            continue
+        check_writable(option, path)
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise InvalidInputError(option, str(path), f"it is another file than that of {other}")
+        if option == "--plot" and path.suffix[1:] not in PLOT_FORMATS:
+            raise InvalidInputError(option, str(path), f"its name ends in one of .{', .'.join(PLOT_FORMATS)}")
+        if option == "--plot" and find_spec("matplotlib") is None:
+            raise InvalidInputError(option, str(path), "pip install 'larder-operator[plot]' first")
+
+
+def larder_options(workload: Workload, slo: Slo | None, pods: int, max_pods: int | None) -> Options:
+    """What Larder is told. Raises InvalidInputError when fewer pods are the most than the least."""
+    if max_pods is None:
+        return Options(objectives=slo.objectives(workload) if slo else None)
+    if max_pods < pods:
+        raise InvalidInputError("--max-pods", max_pods, f"it is at least --pods, which is {pods}")
+    # Pods are asked for to hold an attainment, so there is none without objectives.
+    objectives = (slo or parse_slo(STANDARD_SLO)).objectives(workload)
+    return Options(objectives, target_attainment=TARGET_ATTAINMENT, least_pods=pods, most_pods=max_pods)
 
 
 def _simulate(given: dict[str, object]) -> list[Outcome]:
     options: dict = given  # type: ignore[type-arg]
     names = _names(options["policy"])
-    if options["plot_file"] is not None and find_spec("matplotlib") is None:
-        raise InvalidInputError("--plot", str(options["plot_file"]), "pip install 'larder-operator[plot]' first")
+    slo = None if options["slo"] is None else parse_slo(options["slo"])
+    _check_files(options)
     keys = ("trace", "profiles", "assignment", "seed", "first_minute", "minutes")
     workload = load_workload(Source(**{k: options[k] for k in keys}, arrivals=Arrivals(options["arrivals"])))
-    capacity = pod_capacity(workload, options["pods"], options["memory_fraction"], options["pod_memory"])
-    return run_policies(workload, Hardware(capacity, options["pods"], options["loads_at_once"]), names)
+    pods = options["pods"]
+    capacity = pod_capacity(workload, pods, options["memory_fraction"], options["pod_memory"])
+    told = larder_options(workload, slo, pods, options["max_pods"])
+    return run_policies(workload, Hardware(capacity, pods, options["loads_at_once"]), names, told)
