@@ -43,42 +43,85 @@ def test_functions_by_minutes_take_their_models_from_an_assignment(tmp_path: Pat
     assert "larder" in result.output
 
 
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert len(result.output.strip().splitlines()) == 1, result.output
+    assert "is not allowed; " in result.output
+    for word in words:
+        assert word in result.output
+
+
 @pytest.mark.parametrize(
     ("trace", "words"),
     [
-        ("a,b\n1,2\n", "line 1"),
+        ("a,b\n1,2\n", "trace.csv, line 1: 'a,b'"),
+        ("", "trace.csv, line 1: ''"),
+        ("HashFunction,1_minute,3_minute\nf,1,1\n", "line 1, column 3_minute: '3_minute'"),
         ("HashFunction,1_minute\nf,-1\n", "line 2, column 1_minute: '-1'"),
         ("HashFunction,1_minute\nf,x\n", "line 2, column 1_minute: 'x'"),
         ("HashFunction,1_minute\nf,nan\n", "whole number"),
+        ("HashFunction,1_minute\nf,1.5\n", "line 2, column 1_minute: '1.5'"),
+        ("HashFunction,1_minute\nf,99999999999999999999999\n", "at most 10000000"),
+        ("HashFunction,1_minute\nf,1,000\n", "line 2: '3 columns' is not allowed; the header has 2"),
+        ("HashFunction,1_minute,2_minute\nf,1\n", "column 2_minute is missing"),
+        ("HashFunction,1_minute\nf,1\nf,2\n", "line 3, column HashFunction: 'f'"),
+        ("HashFunction,1_minute\n,1\n", "line 2, column HashFunction: ''"),
         ("timestamp_seconds,model\n5,resnet\n4,vgg\n", "line 3, column timestamp_seconds: '4'"),
         ("timestamp_seconds,model\ninf,resnet\n", "line 2, column timestamp_seconds: 'inf'"),
-        ("timestamp_seconds,model\n1,alexnet\n", "alexnet"),
+        ("timestamp_seconds,model\n-1,resnet\n", "line 2, column timestamp_seconds: '-1'"),
+        ("timestamp_seconds,model\n1700000000,resnet\n", "from the trace's start"),
+        ("timestamp_seconds,model\n1,resnet\n2,alexnet\n", "trace.csv, line 3, column model: 'alexnet'"),
         ("timestamp_seconds,model\n", "holds no request"),
     ],
 )
 def test_a_wrong_trace_is_refused_with_its_place_and_what_is_allowed(tmp_path: Path, trace: str, words: str) -> None:
     out = tmp_path / "out.json"
-    result = run(tmp_path, trace, "--json", str(out))
-    assert result.exit_code == 2
-    assert words in result.output
-    assert len(result.output.strip().splitlines()) == 1
+    refused(run(tmp_path, trace, "--json", str(out)), words)
     assert not out.exists()
 
 
-def test_a_profile_without_a_size_is_refused(tmp_path: Path) -> None:
-    result = run(tmp_path, EVENTS, profiles="model,size_mb_keras,load_s_m5,exec_s_m5\nresnet,,2.0,0.1\n")
-    assert result.exit_code == 2
-    assert "line 2, column size_mb_keras: ''" in result.output
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("resnet,,2.0,0.1", "profiles.csv, line 2, column size_mb_keras: ''"),
+        ("resnet,nan,2.0,0.1", "line 2, column size_mb_keras: 'nan'"),
+        ("resnet,10,-2.0,0.1", "line 2, column load_s_m5: '-2.0'"),
+        ("resnet,10,2.0,inf", "line 2, column exec_s_m5: 'inf'"),
+        ("resnet,10,2.0,0.1\nresnet,11,2.0,0.1", "line 3, column model: 'resnet'"),
+    ],
+)
+def test_a_wrong_profile_is_refused_with_its_place_and_what_is_allowed(tmp_path: Path, line: str, words: str) -> None:
+    header = "model,size_mb_keras,load_s_m5,exec_s_m5\n"
+    refused(run(tmp_path, EVENTS, profiles=f"{header}{line}\n"), words)
+
+
+def test_profiles_without_a_column_of_sizes_are_refused(tmp_path: Path) -> None:
+    refused(run(tmp_path, EVENTS, profiles="model,load_s,exec_s\nresnet,2,1\n"), "line 1", "column size_mb_keras")
+
+
+def test_an_assigned_model_without_a_profile_is_refused_with_its_place_in_the_assignment(tmp_path: Path) -> None:
+    (tmp_path / "models.csv").write_text("HashFunction,draw\nf,resnet\ng,alexnet\n")
+    result = run(tmp_path, MINUTES, "--assignment", f"{tmp_path / 'models.csv'}:draw")
+    refused(result, "models.csv, line 3, column draw: 'alexnet'", "resnet, vgg")
 
 
 def test_a_budget_smaller_than_the_largest_model_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    result = run(tmp_path, EVENTS, "--pod-memory", "15M")
-    assert result.exit_code == 2
-    assert "15000000" in result.output
-    assert "vgg alone needs 20000000 bytes" in result.output
+    refused(run(tmp_path, EVENTS, "--pod-memory", "15M"), "--pod-memory 15M", "15000000", "vgg alone needs 20000000")
+    refused(run(tmp_path, EVENTS, "--memory-fraction", "0.5"), "--memory-fraction 0.5", "vgg alone needs 20000000")
+
+
+@pytest.mark.parametrize("fraction", ["nan", "inf", "-1", "0", "1e308"])
+def test_a_memory_fraction_that_is_no_fraction_is_refused(tmp_path: Path, fraction: str) -> None:
+    refused(run(tmp_path, EVENTS, "--memory-fraction", fraction), "--memory-fraction")
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    result = run(tmp_path, EVENTS, "--policy", "arc")
-    assert result.exit_code == 2
-    assert "cremebrulee-decay" in result.output
+    refused(run(tmp_path, EVENTS, "--policy", "lru,arc"), "--policy: 'arc'", "cremebrulee-decay")
+
+
+def test_no_file_is_written_when_one_of_them_cannot_be(tmp_path: Path) -> None:
+    good, bad = tmp_path / "out.json", tmp_path / "none" / "out.csv"
+    refused(run(tmp_path, EVENTS, "--json", str(good), "--csv", str(bad)), "--csv", "must exist")
+    refused(run(tmp_path, EVENTS, "--json", str(good), "--plot", str(tmp_path / "out.doc")), ".png, .svg, .pdf")
+    refused(run(tmp_path, EVENTS, "--json", str(good), "--csv", str(good)), "another file than that of --json")
+    assert not good.exists()

@@ -24,6 +24,8 @@ from larder.errors import InvalidInputError
 FILE = click.Path(path_type=Path)
 TARGET_ATTAINMENT = 0.99
 """What Larder scales for: the percentile of its objectives."""
+MOST_BYTES = 2.0**50
+MOST_FRACTION = 1000.0
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -53,22 +55,24 @@ def parse_bytes(text: str) -> int:
         value = float(text.removesuffix(suffix)) * UNITS.get(suffix, 1)
     except ValueError:
         value = 0.0
-    if not 1.0 <= value < float("inf"):
-        raise InvalidInputError("--pod-memory", text, "it is a positive quantity of bytes, such as 700M or 2Gi")
+    if not 1.0 <= value <= MOST_BYTES:
+        raise InvalidInputError("--pod-memory", text, "it is a quantity of bytes such as 700M or 2Gi, from 1 to 1Pi")
     return int(value)
 
 
 def pod_capacity(workload: Workload, pods: int, fraction: float | None, pod_memory: str | None) -> int:
     """The budget of one pod. Raises InvalidInputError when the largest model does not fit."""
     if (fraction is None) == (pod_memory is None):
-        raise InvalidInputError("--memory-fraction, --pod-memory", "both or neither", "give exactly one of them")
-    if fraction is not None and not 0.0 < fraction < float("inf"):
-        raise InvalidInputError("--memory-fraction", fraction, "it is a finite number above 0")
+        given = "neither" if fraction is None else "both"
+        raise InvalidInputError("--memory-fraction, --pod-memory", given, "give exactly one of them")
+    if fraction is not None and not 0.0 < fraction <= MOST_FRACTION:
+        raise InvalidInputError("--memory-fraction", fraction, f"it is a number above 0, at most {MOST_FRACTION:g}")
     capacity = int(workload.total_bytes * fraction / pods) if fraction is not None else parse_bytes(pod_memory or "")
     largest = max(range(len(workload.names)), key=lambda n: workload.sizes_bytes[n])
     if workload.sizes_bytes[largest] > capacity:
+        option = f"--pod-memory {pod_memory}" if fraction is None else f"--memory-fraction {fraction:g}, --pods {pods}"
         needs = f"{workload.names[largest]} alone needs {workload.sizes_bytes[largest]} bytes"
-        raise InvalidInputError("memory of a pod in bytes", capacity, needs)
+        raise InvalidInputError(f"{option}: bytes of a pod", capacity, needs)
     return capacity
 
 

@@ -3,7 +3,7 @@
 import csv
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,13 @@ TIMES = ("timestamp_seconds", "timestamp", "time_seconds", "time")
 SIZES = ("size_mb_keras", "size_mb")
 LOADS = ("load_s_m5", "load_seconds", "load_s")
 EXECUTIONS = ("exec_s_m5", "execution_seconds", "exec_seconds", "exec_s")
-MINUTE = re.compile(r"\d+(_minute)?")
+MINUTE = re.compile(r"(\d{1,9})(?:_minute)?", re.ASCII)
+MOST_REQUESTS = 10_000_000
+"""Of one function in one minute: beyond any trace, and it still fits in memory."""
+MOST_SECONDS = 366 * 86400
+"""The longest trace; a Unix time is further from 0, and would be played from 1970 on."""
+MOST_COST = 1e9
+"""Megabytes or seconds of one model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +37,87 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a file, and where it stands: file, line and column."""
+
+    name: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """Requests by function: counts per minute (functions x minutes), or the sorted times of single events."""
 
-    names: tuple[str, ...]
+    entries: tuple[Entry, ...]
     counts: NDArray[np.int64] | None
     times: tuple[NDArray[np.float64], ...] | None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The functions, in the order of the counts or times."""
+        return tuple(entry.name for entry in self.entries)
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of a file, with its header, so that every cell knows its place."""
+
+    path: Path
+    line: int
+    header: list[str]
+    cells: list[str]
+
+    def where(self, at: int) -> str:
+        return f"{self.path}, line {self.line}, column {self.header[at]}"
+
+    def text(self, at: int) -> str:
+        if at >= len(self.cells):
+            here = f"{self.path}, line {self.line}"
+            raise InvalidInputError(here, f"{len(self.cells)} columns", f"column {self.header[at]} is missing")
+        return self.cells[at].strip()
+
+    def entry(self, at: int) -> Entry:
+        if not self.text(at):
+            raise InvalidInputError(self.where(at), "", "a name is not empty")
+        return Entry(self.text(at), self.where(at))
+
+    def number(self, at: int, least: float, most: float, allowed: str) -> float:
+        text = self.text(at)
+        try:
+            value = math.nan if "_" in text else float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise InvalidInputError(self.where(at), text, allowed)
+        return value
+
+    def count(self, at: int) -> int:
+        text = self.text(at)
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MOST_REQUESTS):
+            allowed = f"a count is a whole number of at least 0 and at most {MOST_REQUESTS}"
+            raise InvalidInputError(self.where(at), text, allowed)
+        return int(text)
+
+
+def _read(path: Path) -> tuple[list[str], Iterator[_Row]]:
+    lines = _lines(path)
+    header = [name.strip() for name in next(lines, (1, []))[1]]
+    return header, (_row(path, line, header, cells) for line, cells in lines)
+
+
+def _row(path: Path, line: int, header: list[str], cells: list[str]) -> _Row:
+    if len(cells) > len(header):
+        raise InvalidInputError(f"{path}, line {line}", f"{len(cells)} columns", f"the header has {len(header)}")
+    return _Row(path, line, header, cells)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if row:
-                    yield number, row
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInputError(f"file {path}", str(error), "it must be a readable CSV file in UTF-8") from error
 
@@ -56,36 +129,22 @@ def _column(path: Path, header: list[str], accepted: tuple[str, ...]) -> int:
     raise InvalidInputError(f"{path}, line 1", ",".join(header)[:80], f"the header needs a column {accepted[0]}")
 
 
-def _cell(path: Path, line: int, header: list[str], row: list[str], at: int) -> str:
-    if at >= len(row):
-        raise InvalidInputError(f"{path}, line {line}", f"{len(row)} columns", f"column {header[at]} is missing")
-    return row[at].strip()
-
-
-def _number(where: str, text: str, least: float, allowed: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < least:
-        raise InvalidInputError(where, text, allowed)
-    return value
+def _once(entry: Entry, before: Container[str]) -> str:
+    if entry.name in before:
+        raise InvalidInputError(entry.where, entry.name, "each name comes once")
+    return entry.name
 
 
 def read_profiles(path: Path) -> dict[str, Profile]:
     """Read `model,size_mb_keras,load_s_m5,exec_s_m5` (or plainer names); other columns are ignored."""
-    rows = _rows(path)
-    header = next(rows, (1, []))[1]
+    header, rows = _read(path)
     name_at = _column(path, header, ("model", "name"))
     columns = [_column(path, header, names) for names in (SIZES, LOADS, EXECUTIONS)]
+    allowed = f"it must be a finite number above 0, at most {MOST_COST:g}"
     profiles: dict[str, Profile] = {}
-    for line, row in rows:
-        values = []
-        for at in columns:
-            where = f"{path}, line {line}, column {header[at]}"
-            text = _cell(path, line, header, row, at)
-            values.append(_number(where, text, 1e-9, "it must be a finite number above 0"))
-        profiles[row[name_at].strip()] = Profile(round(values[0] * MEGABYTE), values[1], values[2])
+    for row in rows:
+        size, load, execution = (row.number(at, 1e-6, MOST_COST, allowed) for at in columns)
+        profiles[_once(row.entry(name_at), profiles)] = Profile(round(size * MEGABYTE), load, execution)
     if not profiles:
         raise InvalidInputError(f"file {path}", "no models", "at least one line must follow the header")
     return profiles
@@ -95,53 +154,58 @@ def read_trace(path: Path) -> Trace:
     """Read functions x minutes (Azure 2019 form: a name column, then columns 1, 2, ... or 1_minute, ...), or one line
     an event with the header `timestamp_seconds,model`.
     """
-    rows = _rows(path)
-    header = [h.strip() for h in next(rows, (1, []))[1]]
-    minutes = [n for n, name in enumerate(header) if MINUTE.fullmatch(name)]
-    if minutes:
-        return _read_minutes(path, header, minutes, rows)
+    header, rows = _read(path)
     if any(name in header for name in TIMES):
         return _read_events(path, header, rows)
+    minutes = [n for n, name in enumerate(header) if MINUTE.fullmatch(name)]
+    if minutes:
+        _check_minutes(path, [header[at] for at in minutes])
+        return _read_minutes(_column(path, header, NAMES), minutes, rows)
     allowed = "a trace has minute columns 1,2,... after a name, or the header timestamp_seconds,model"
     raise InvalidInputError(f"{path}, line 1", ",".join(header)[:80], allowed)
 
 
-def _read_minutes(path: Path, header: list[str], minutes: list[int], rows: Iterator[tuple[int, list[str]]]) -> Trace:
-    name_at, names, counts = _column(path, header, NAMES), [], []
-    for line, row in rows:
-        name = _cell(path, line, header, row, name_at)
-        if name in names:
-            raise InvalidInputError(f"{path}, line {line}, column {header[name_at]}", name, "each name comes once")
-        names.append(name)
-        counts.append([_count(path, line, header[at], _cell(path, line, header, row, at)) for at in minutes])
-    return Trace(tuple(names), np.array(counts, dtype=np.int64).reshape(len(names), len(minutes)), None)
+def _check_minutes(path: Path, names: list[str]) -> None:
+    numbers = [int(name.removesuffix("_minute")) for name in names]
+    for before, number, name in zip(numbers, numbers[1:], names[1:], strict=False):
+        if number != before + 1:
+            allowed = f"minutes count up by one; the column before is minute {before}"
+            raise InvalidInputError(f"{path}, line 1, column {name}", name, allowed)
 
 
-def _count(path: Path, line: int, column: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise InvalidInputError(
-            f"{path}, line {line}, column {column}", text, "a count is a whole number of at least 0"
-        )
-    return int(text)
+def _read_minutes(name_at: int, minutes: list[int], rows: Iterator[_Row]) -> Trace:
+    entries: dict[str, Entry] = {}
+    counts = []
+    for row in rows:
+        entry = row.entry(name_at)
+        entries[_once(entry, entries)] = entry
+        counts.append([row.count(at) for at in minutes])
+    shaped = np.array(counts, dtype=np.int64).reshape(len(entries), len(minutes))
+    return Trace(tuple(entries.values()), shaped, None)
 
 
-def _read_events(path: Path, header: list[str], rows: Iterator[tuple[int, list[str]]]) -> Trace:
+def _read_events(path: Path, header: list[str], rows: Iterator[_Row]) -> Trace:
     time_at, name_at = _column(path, header, TIMES), _column(path, header, NAMES[1:])
+    allowed = f"a time is a finite number of seconds of at least 0 and at most {MOST_SECONDS} from the trace's start"
+    entries: dict[str, Entry] = {}
     events: dict[str, list[float]] = {}
     last = 0.0
-    for line, row in rows:
-        where, text = f"{path}, line {line}, column {header[time_at]}", _cell(path, line, header, row, time_at)
-        seconds = _number(where, text, 0.0, "a time is a finite number of seconds of at least 0")
+    for row in rows:
+        seconds = row.number(time_at, 0.0, MOST_SECONDS, allowed)
         if seconds < last:
-            raise InvalidInputError(where, text, f"times never go backwards; the line before is at {last:g}")
-        last = seconds
-        events.setdefault(_cell(path, line, header, row, name_at), []).append(seconds)
-    return Trace(tuple(events), None, tuple(np.array(times) for times in events.values()))
+            before = f"times never go backwards; the line before is at {last:g}"
+            raise InvalidInputError(row.where(time_at), row.text(time_at), before)
+        last, entry = seconds, row.entry(name_at)
+        entries.setdefault(entry.name, entry)
+        events.setdefault(entry.name, []).append(seconds)
+    return Trace(tuple(entries.values()), None, tuple(np.array(times) for times in events.values()))
 
 
-def read_assignment(path: Path, column: str) -> dict[str, str]:
+def read_assignment(path: Path, column: str) -> dict[str, Entry]:
     """Read which model stands for which function: a name column and the named one."""
-    rows = _rows(path)
-    header = next(rows, (1, []))[1]
+    header, rows = _read(path)
     name_at, model_at = _column(path, header, NAMES), _column(path, header, (column,))
-    return {_cell(path, line, header, row, name_at): _cell(path, line, header, row, model_at) for line, row in rows}
+    models: dict[str, Entry] = {}
+    for row in rows:
+        models[_once(row.entry(name_at), models)] = row.entry(model_at)
+    return models

@@ -9,6 +9,9 @@ from larder.cli.tables import Profile, Trace, read_assignment, read_profiles, re
 from larder.core.simulation.workload import MINUTE_SECONDS, Arrivals, Workload, spread
 from larder.errors import InvalidInputError
 
+MOST_NAMED = 8
+"""Models listed in an error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -61,12 +64,14 @@ def _assign(source: Source, trace: Trace, profiles: dict[str, Profile]) -> list[
         if not file:
             raise InvalidInputError("--assignment", source.assignment, "it is FILE:COLUMN")
         chosen = read_assignment(Path(file), column)
-        models = [chosen.get(name, name) for name in trace.names]
-    elif all(name in profiles for name in trace.names) or trace.times is not None:
-        models = list(trace.names)
+        models = [chosen.get(entry.name, entry) for entry in trace.entries]
+    elif trace.times is not None or all(name in profiles for name in trace.names):
+        models = list(trace.entries)
     else:
-        models = np.random.default_rng(source.seed).choice(sorted(profiles), len(trace.names)).tolist()
-    for name, model in zip(trace.names, models, strict=True):
-        if model not in profiles:
-            raise InvalidInputError(f"model of {name} in {source.trace}", model, f"{source.profiles} has no such model")
-    return models
+        drawn = np.random.default_rng(source.seed).choice(sorted(profiles), len(trace.entries))
+        return [str(model) for model in drawn]
+    for model in models:
+        if model.name not in profiles:
+            known = ", ".join(list(profiles)[:MOST_NAMED]) + (", ..." if len(profiles) > MOST_NAMED else "")
+            raise InvalidInputError(model.where, model.name, f"it is a model of {source.profiles}: {known}")
+    return [model.name for model in models]
