@@ -107,7 +107,8 @@ def test_an_assigned_model_without_a_profile_is_refused_with_its_place_in_the_as
 
 def test_a_budget_smaller_than_the_largest_model_is_refused_with_both_numbers(tmp_path: Path) -> None:
     refused(run(tmp_path, EVENTS, "--pod-memory", "15M"), "--pod-memory 15M", "15000000", "vgg alone needs 20000000")
-    refused(run(tmp_path, EVENTS, "--memory-fraction", "0.5"), "--memory-fraction 0.5", "vgg alone needs 20000000")
+    result = run(tmp_path, EVENTS, "--memory-fraction", "0.5")
+    refused(result, "--memory-fraction 0.5", "vgg alone needs 20000000", "profiles.csv, line 3, column size_mb_keras")
 
 
 @pytest.mark.parametrize("fraction", ["nan", "inf", "-1", "0", "1e308"])

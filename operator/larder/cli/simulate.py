@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from larder.cli.files import check_writable, write_all
 from larder.cli.objectives import STANDARD_SLO, Slo, parse_slo
 from larder.cli.outputs import PLOT_FORMATS, Outcome, as_csv, as_json, as_plot, print_table
+from larder.cli.tables import read_profiles
 from larder.cli.workloads import Source, load_workload
 from larder.core.simulation.attainment import attained
 from larder.core.simulation.larder import LarderPolicy, Options
@@ -60,19 +62,26 @@ def parse_bytes(text: str) -> int:
     return int(value)
 
 
-def pod_capacity(workload: Workload, pods: int, fraction: float | None, pod_memory: str | None) -> int:
+def _needs(workload: Workload, largest: int, profiles: Path) -> str:
+    size = workload.sizes_bytes[largest]
+    fits = ((name, profile.where) for name, profile in read_profiles(profiles).items() if profile.size_bytes == size)
+    name, where = next(fits, (workload.names[largest], str(profiles)))
+    return f"{name} alone needs {size} bytes ({where})"
+
+
+def pod_capacity(workload: Workload, pods: int, given: Mapping[str, Any]) -> int:
     """The budget of one pod. Raises InvalidInputError when the largest model does not fit."""
+    fraction, pod_memory = given["memory_fraction"], given["pod_memory"]
     if (fraction is None) == (pod_memory is None):
-        given = "neither" if fraction is None else "both"
-        raise InvalidInputError("--memory-fraction, --pod-memory", given, "give exactly one of them")
+        both = "neither" if fraction is None else "both"
+        raise InvalidInputError("--memory-fraction, --pod-memory", both, "give exactly one of them")
     if fraction is not None and not 0.0 < fraction <= MOST_FRACTION:
         raise InvalidInputError("--memory-fraction", fraction, f"it is a number above 0, at most {MOST_FRACTION:g}")
     capacity = int(workload.total_bytes * fraction / pods) if fraction is not None else parse_bytes(pod_memory or "")
     largest = max(range(len(workload.names)), key=lambda n: workload.sizes_bytes[n])
     if workload.sizes_bytes[largest] > capacity:
         option = f"--pod-memory {pod_memory}" if fraction is None else f"--memory-fraction {fraction:g}, --pods {pods}"
-        needs = f"{workload.names[largest]} alone needs {workload.sizes_bytes[largest]} bytes"
-        raise InvalidInputError(f"{option}: bytes of a pod", capacity, needs)
+        raise InvalidInputError(f"{option}: bytes of a pod", capacity, _needs(workload, largest, given["profiles"]))
     return capacity
 
 
@@ -186,6 +195,6 @@ def _simulate(given: dict[str, object]) -> list[Outcome]:
     keys = ("trace", "profiles", "assignment", "seed", "first_minute", "minutes")
     workload = load_workload(Source(**{k: options[k] for k in keys}, arrivals=Arrivals(options["arrivals"])))
     pods = options["pods"]
-    capacity = pod_capacity(workload, pods, options["memory_fraction"], options["pod_memory"])
+    capacity = pod_capacity(workload, pods, options)
     told = larder_options(workload, slo, pods, options["max_pods"])
     return run_policies(workload, Hardware(capacity, pods, options["loads_at_once"]), names, told)

@@ -29,11 +29,12 @@ MOST_COST = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one model costs: bytes, seconds of one load, seconds of one execution."""
+    """What one model costs: bytes, seconds of one load, seconds of one execution; and where its size stands."""
 
     size_bytes: int
     load_seconds: float
     execution_seconds: float
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ def read_profiles(path: Path) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
     for row in rows:
         size, load, execution = (row.number(at, 1e-6, MOST_COST, allowed) for at in columns)
-        profiles[_once(row.entry(name_at), profiles)] = Profile(round(size * MEGABYTE), load, execution)
+        name = _once(row.entry(name_at), profiles)
+        profiles[name] = Profile(round(size * MEGABYTE), load, execution, row.where(columns[0]))
     if not profiles:
         raise InvalidInputError(f"file {path}", "no models", "at least one line must follow the header")
     return profiles
