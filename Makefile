@@ -19,7 +19,7 @@ venv: .venv/.ready ## make .venv with the larder command in it
 check: venv ## style, types, layers, chart and custom resources in step
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/larder e2e tools
+	$(BIN)/mypy operator/larder e2e tools benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.render --check
 

@@ -38,7 +38,7 @@ def build(models: int, pods: int, rng: np.random.Generator) -> Snapshot:
     sizes = np.clip(rng.lognormal(np.log(mean_bytes), 0.8, models), 2**20, POD_BYTES / 4).astype(int)
     names = [f"model-{n:05d}" for n in range(models)]
     declared = {
-        name: Model(name, int(sizes[n]), True, load_seconds=Measured(float(rng.uniform(1, 20)), 0.0, 1, NOW))
+        name: Model(name, int(sizes[n]), load_seconds=Measured(float(rng.uniform(1, 20)), 0.0, 1, NOW))
         for n, name in enumerate(names)
     }
     cold = {names[n] for n in rng.choice(models, max(1, int(models * WAITING_SHARE)), replace=False)}

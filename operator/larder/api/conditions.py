@@ -82,7 +82,6 @@ class ConditionReason(StrEnum):
     # What a model can lack.
     CONFLICT = "Conflict"
     POOL_NOT_FOUND = "PoolNotFound"
-    POOL_NOT_READY = "PoolNotReady"
     OVER_BUDGET = "OverBudget"
     LOAD_FAILED = "LoadFailed"
     RELOAD_FAILED = "ReloadFailed"

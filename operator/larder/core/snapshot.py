@@ -57,7 +57,6 @@ class Model:
 
     name: str
     memory_bytes: int | None
-    memory_is_measured: bool = False
     objective: Objective = field(default_factory=Objective)
     priority: int = 0
     min_copies: int = 0

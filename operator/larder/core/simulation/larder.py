@@ -52,8 +52,7 @@ def declare(workload: Workload, options: Options) -> dict[str, Model]:
         name: Model(
             name,
             workload.sizes_bytes[n],
-            True,
-            objectives[n],
+            objective=objectives[n],
             load_seconds=Measured(workload.load_seconds[n], 0.0, 1, 0.0),
             execution_seconds=Measured(workload.execution_seconds[n], 0.0, 1, 0.0),
         )

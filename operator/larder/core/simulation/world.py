@@ -47,7 +47,6 @@ class Ledger:
     cold_requests: int = 0
     loads: int = 0
     evictions: int = 0
-    prefetches: int = 0
     wasted_prefetches: int = 0
     failed_loads: int = 0
     pod_seconds: float = 0.0
@@ -137,7 +136,6 @@ class World:
         self.loads_running[pod] += 1
         self.ledger.loads += 1
         if prefetch:
-            self.ledger.prefetches += 1
             self.prefetched.add((model, pod))
         self._push(self.now + self.load_seconds[model], LOADED, model, pod)
 
