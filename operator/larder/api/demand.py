@@ -41,10 +41,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class ModelCount:
-    """Requests since the last message and requests in flight now (None: not known)."""
+    """Requests since the last message and requests in flight now (None: not known).
+
+    `met` and `missed`: of the requests that ended, those within the Model's objective and those that were not; None
+    where the gateway does not tell or the Model has no objective. Client errors and cancellations are in neither.
+    """
 
     requests: int
     in_flight: int | None = None
+    met: int | None = None
+    missed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,8 @@ def encode_message(message: Message) -> str:
         case Seen(pods):
             body = {"pods": {uid: list(version) for uid, version in pods.items()}}
         case Counts(interval, models=counts):
-            body = {"interval": interval, "models": {k: [c.requests, c.in_flight] for k, c in counts.items()}}
+            listed = {k: [c.requests, c.in_flight, c.met, c.missed] for k, c in counts.items()}
+            body = {"interval": interval, "models": listed}
         case Hint(uid, residency):
             body = {"pod": uid, "residency": encode(residency)}
         case Failure(model, text, retry_after):
@@ -109,11 +116,15 @@ def _decode(body: dict[str, object]) -> Message:
         case "Seen":
             return Seen({uid: (int(t), int(g)) for uid, (t, g) in fields["pods"].items()})
         case "Counts":
-            models = {k: ModelCount(int(n), f if f is None else int(f)) for k, (n, f) in fields["models"].items()}
-            return Counts(float(fields["interval"]), models)
+            return Counts(float(fields["interval"]), {k: _count(*values) for k, values in fields["models"].items()})
         case "Hint":
             return Hint(str(fields["pod"]), decode(fields["residency"]))
         case "Failure":
             return Failure(str(fields["model"]), str(fields["message"]), float(fields["retryAfter"]))
         case other:
             raise ValueError(f"unknown type {other!r}")
+
+
+def _count(requests: int, *others: int | None) -> ModelCount:
+    """A gateway of another release may tell fewer numbers, or more."""
+    return ModelCount(int(requests), *(None if other is None else int(other) for other in others[:3]))
