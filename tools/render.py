@@ -130,9 +130,14 @@ def _drop(metadata: dict[str, Any], field: str, names: tuple[str, ...]) -> None:
             del metadata[field]
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def _dump(documents: list[dict[str, Any]]) -> Iterator[str]:
     for document in documents:
-        yield yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+        yield yaml.dump(document, Dumper=_WithoutAliases, sort_keys=False, width=120, allow_unicode=True)
 
 
 def _read(path: Path) -> str | None:

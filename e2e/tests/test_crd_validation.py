@@ -30,14 +30,15 @@ RELATIVE: Final = "it must be a relative path without '..'"
 ONE_GPU: Final = "nvidia.com/gpu must be 0 or 1; a pod has at most one GPU in this release"
 ONE_SOURCE: Final = "give exactly one of spec.repository.uri and spec.repository.volume"
 
-WRONG_POOLS: Final = [
+WRONG_POOLS: Final[list[tuple[str, Any, str]]] = [
     ("repository", None, "spec.repository: Required value"),
     ("repository", {}, f"{ONE_SOURCE}; neither is given"),
     ("repository.uri", "s3://bucket/models", f"{ONE_SOURCE}; both are given"),
     ("repository", {"uri": "ftp://b/m"}, '"ftp://b/m": it must begin with s3://, gs:// or as://'),
     ("repository", {"uri": "s3://b/m", "subPath": "a"}, "spec.repository.subPath goes with spec.repository.volume"),
     ("repository.volume", {}, "spec.repository.volume in body should have at least 1 properties"),
-    ("repository.volume.name", "x", "spec.repository.volume: Too many: 2: must have at most 1 item"),
+    ("repository.volume", {"floppy": {}}, "spec.repository.volume in body should have at least 1 properties"),
+    ("repository.volume.nfs", {"server": "s"}, "spec.repository.volume: Too many: 2: must have at most 1 item"),
     ("repository.subPath", "../etc", f'spec.repository.subPath: Invalid value: "../etc": {RELATIVE}'),
     ("repository.subPath", "/etc", f'spec.repository.subPath: Invalid value: "/etc": {RELATIVE}'),
     ("repository.credentialsSecret", {"name": "s3"}, "spec.repository.credentialsSecret goes with spec.repository.uri"),
