@@ -24,11 +24,12 @@ def main() -> None:
 
 @main.command()
 @click.option("--durable", is_flag=True, help="etcd syncs to disk, as a real one does: use it when something is timed.")
-def up(durable: bool) -> None:
+@click.option("--bare", is_flag=True, help="Kubernetes only: load no image of Larder's.")
+def up(durable: bool, bare: bool) -> None:
     """Bring the cluster up; what is there and right is left alone."""
     settings = from_environment(durable=durable)
     with Progress() as progress:
-        lifecycle.up(settings, progress)
+        lifecycle.up(settings, progress, bare=bare)
         synced = "syncs to disk" if lifecycle.is_durable(settings) else "does not sync to disk (--durable makes it)"
         progress.say(f"etcd {synced}")
         progress.say(f'The cluster is up. To use it: eval "$({shlex.quote(sys.executable)} -m e2e.cluster exec-env)"')

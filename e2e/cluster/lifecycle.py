@@ -39,8 +39,11 @@ class Plan:
         return (self.store, *self.runtimes, self.server, *self.rest)
 
 
-def up(settings: Settings, progress: Progress) -> Artefacts:
-    """Build what is missing, start what does not run, load images, and return when pods, Services and DNS work."""
+def up(settings: Settings, progress: Progress, *, bare: bool = False) -> Artefacts:
+    """Build what is missing, start what does not run, load images, and return when pods, Services and DNS work.
+
+    `bare`: of the images only those that Kubernetes itself needs are loaded.
+    """
     host.require_supported(settings.versions)
     with locked(settings.state / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
         settings = marked(settings)
@@ -54,7 +57,8 @@ def up(settings: Settings, progress: Progress) -> Artefacts:
         with progress.step("Starting the control plane"):
             plan = _prepare(_kept_durable(settings), artefacts)
             _start_control_plane(settings, plan)
-        _load_images(settings, artefacts, progress)
+        roles = images.SYSTEM_ROLES if bare else tuple(artefacts.images)
+        _load_images(settings, [artefacts.images[role] for role in roles], progress)
         with progress.step("Starting the node"):
             _start_nodes(settings, plan)
         with progress.step("Starting DNS"):
@@ -86,7 +90,7 @@ def reload_images(settings: Settings, progress: Progress) -> Artefacts:
     with locked(settings.state / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
         artefacts = build(settings, progress)
         if all(processes.running(_records(settings), f"containerd-{node.name}") for node in settings.nodes):
-            _load_images(settings, artefacts, progress)
+            _load_images(settings, artefacts.images.values(), progress)
     return artefacts
 
 
@@ -249,10 +253,10 @@ def _await(settings: Settings, name: str, is_ready: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def _load_images(settings: Settings, artefacts: Artefacts, progress: Progress) -> None:
+def _load_images(settings: Settings, wanted: Iterable[images.Image], progress: Progress) -> None:
     for node in settings.nodes:
         present = containers.images(node)
-        missing = [image for image in artefacts.images.values() if image.reference not in present]
+        missing = [image for image in wanted if image.reference not in present]
         if missing:
             with progress.step(f"Loading images {', '.join(image.role for image in missing)}"):
                 _import(settings, node, [image.archive(settings) for image in missing])
