@@ -33,6 +33,7 @@ QUICK = Timings(
     drain_acknowledged=0.3,
     index_pauses=(0.002, 0.01),
     leaking_pause=0.02,
+    settle=0.01,
     status=0.01,
     trouble=0.05,
     members_pause=0.02,

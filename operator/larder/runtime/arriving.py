@@ -80,6 +80,7 @@ async def settle(state: PoolState, book: PodBook, model: str, why: str) -> None:
 
 async def arrived(state: PoolState, book: PodBook, model: str, seconds: float | None) -> None:
     """The model is ready in Triton: publish, then tell."""
+    began = state.clock.monotonic()
     if not await _is_acceptable(state, book, model):
         return
     known, placement, now = state.books.model(model), book.placements[model], state.clock.unix()
@@ -91,7 +92,8 @@ async def arrived(state: PoolState, book: PodBook, model: str, seconds: float | 
         total = size_bytes(declared, state.books, state.declared.serving, state.pool.memory.default_model_bytes)
         book.placements[model] = replace(placement, memory_bytes=total or placement.memory_bytes)
     book.move(model, PlacementState.READY, now)
-    _, written = state.publisher.publish(book)
+    _, written = state.publisher.publish(book, at_leisure=True)
+    state.report.told(state.clock.monotonic() - began)
     state.wake()
     await written
     state.report.loaded(declared, model, book.view.name, seconds)

@@ -84,6 +84,7 @@ class PoolRunner:
             monotonic=clock.monotonic,
             observed=self._published,
             generations=surface.generations,
+            pause_seconds=surface.timings.settle,
         )
         self.state = PoolState(
             pool=pool,
@@ -148,6 +149,7 @@ class PoolRunner:
             await self._close()
 
     async def _close(self) -> None:
+        self.state.publisher.hurry()
         await self.state.tasks.settle("publish", PUBLISH_SECONDS)
         await self.state.tasks.close()
         await self.state.gateways.close()
@@ -188,9 +190,13 @@ class PoolRunner:
             await asyncio.sleep(self._surface.timings.trouble)
 
     async def _keep_status(self) -> None:
-        """Say what is, at most so often; the writer leaves out what did not change."""
+        """Say what is, at most so often; the writer leaves out what did not change.
+
+        Not in the moment of a change: the processor is for the requests that waited for it.
+        """
         while True:
             await self._due_status.wait()
+            await asyncio.sleep(self._surface.timings.settle)
             self._due_status.clear()
             await self._say()
             await asyncio.sleep(self._surface.timings.status)

@@ -2,11 +2,15 @@
 
 One writer a pod, always with its newest record: records that were overtaken are never written. The annotation is
 bound to one container, and its write to one version of the pod and to the leader's term.
+
+A model that arrived is written a moment later than its hint is sent: the write, and what all who watch pods make of it,
+would take the processor from the first inference, for which somebody waits. What ends routing is written at once.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -47,10 +51,10 @@ class _Desk:
     """What is to be written of one pod, and who waits for it."""
 
     record: Residency
-    since_seconds: float
     waiters: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
     busy: bool = False
     written: int = -1
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -68,22 +72,33 @@ class Publisher:
     monotonic: Callable[[], float]
     observed: Callable[[float], None]
     generations: dict[str, int]
+    pause_seconds: float
     _desks: dict[str, _Desk] = field(default_factory=dict)
 
-    def publish(self, book: PodBook) -> tuple[tuple[int, int], asyncio.Future[None]]:
-        """Publish what the pod serves now; return its version, and what ends when the annotation is written."""
+    def publish(self, book: PodBook, *, at_leisure: bool = False) -> tuple[tuple[int, int], asyncio.Future[None]]:
+        """Publish what the pod serves now; return its version, and what ends when the annotation is written.
+
+        `at_leisure`: only the hint goes out at once.
+        """
         book.generation = max(book.generation, self.generations.get(book.view.uid, 0)) + 1
         self.generations[book.view.uid] = book.generation
         record = book.residency(self.fence.term)
         self.tell(Hint(book.view.uid, record))
-        desk = self._desks.setdefault(book.view.uid, _Desk(record, self.monotonic()))
-        desk.record, desk.since_seconds = record, self.monotonic()
+        desk = self._desks.setdefault(book.view.uid, _Desk(record))
+        desk.record = record
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         desk.waiters.append((record.generation, written))
+        if not at_leisure:
+            desk.hurried.set()
         if not desk.busy:
             desk.busy = True
             self.tasks.spawn(self._write(book, desk), f"publish {book.view.name}")
         return record.version, written
+
+    def hurry(self) -> None:
+        """Write what waits for its moment now."""
+        for desk in self._desks.values():
+            desk.hurried.set()
 
     def forget(self, pod_uid: str) -> None:
         """The pod is gone."""
@@ -96,17 +111,25 @@ class Publisher:
         attempt = 0
         try:
             while desk.written < desk.record.generation and book.view.uid in self._desks:
+                await self._pause(desk)
                 if await self._write_once(book, desk):
                     attempt = 0
                     continue
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
                 attempt += 1
+                desk.hurried.set()
         finally:
             desk.busy = False
             _release(desk, None)
 
+    async def _pause(self, desk: _Desk) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.pause_seconds):
+                await desk.hurried.wait()
+
     async def _write_once(self, book: PodBook, desk: _Desk) -> bool:
-        record, name = desk.record, book.view.name
+        record, name, began = desk.record, book.view.name, self.monotonic()
+        desk.hurried.clear()
         try:
             await self._patch(book, encode(record))
         except KubernetesError as error:
@@ -123,7 +146,7 @@ class Publisher:
             desk.written = record.generation
             return True
         self.books.unpublished.pop(name, None)
-        self.observed(self.monotonic() - desk.since_seconds)
+        self.observed(self.monotonic() - began)
         desk.written = record.generation
         _release(desk, record.generation)
         return True

@@ -56,6 +56,10 @@ class Reporter:
         if seconds is not None:
             telemetry.LOAD_SECONDS.labels(*self.labels).observe(seconds)
 
+    def told(self, seconds: float) -> None:
+        """Gateways hear of a model that Triton had ready so long ago."""
+        telemetry.HINT_SECONDS.labels(*self.labels).observe(seconds)
+
     def unloaded(self, model: Model | None, name: str, pod: str) -> None:
         """An unload was seen to end."""
         self._note(model, "Normal", "Unload", "Unloaded", f"{name} has left {pod}")

@@ -57,6 +57,7 @@ class Timings:
     drain_acknowledged: float = 2.0
     index_pauses: tuple[float, ...] = tuple(min(1.0, 0.004 * 1.2**turn) for turn in range(32))
     leaking_pause: float = 5.0
+    settle: float = 0.1
     resync: float = 30.0
     status: float = 1.0
     statistics: float = 5.0

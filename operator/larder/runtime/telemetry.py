@@ -30,6 +30,12 @@ DECISION_SECONDS: Final = Histogram(
     _POOL,
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
 )
+HINT_SECONDS: Final = Histogram(
+    "larder_hint_seconds",
+    "From Triton's answer to a load to the gateways' being told.",
+    _POOL,
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 5),
+)
 PUBLICATION_SECONDS: Final = Histogram(
     "larder_publication_seconds",
     "Time to write a pod's residency annotation.",
