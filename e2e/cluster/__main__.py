@@ -1,4 +1,4 @@
-"""The command line: `python -m e2e.cluster up|down|status|build|images|exec-env`."""
+"""The command line: `python -m e2e.cluster up|down|lose|status|build|images|exec-env`."""
 
 import shlex
 import signal
@@ -14,7 +14,7 @@ from e2e.cluster.command import interrupt_all
 from e2e.cluster.host import install_packages, missing_packages, require_supported
 from e2e.cluster.progress import Progress
 from e2e.cluster.settings import Settings, from_environment
-from larder.errors import LarderError
+from larder.errors import InvalidInputError, LarderError
 
 
 @click.group(help=__doc__)
@@ -25,9 +25,10 @@ def main() -> None:
 @main.command()
 @click.option("--durable", is_flag=True, help="etcd syncs to disk, as a real one does: use it when something is timed.")
 @click.option("--bare", is_flag=True, help="Kubernetes only: load no image of Larder's.")
-def up(durable: bool, bare: bool) -> None:
+@click.option("--nodes", type=int, help="How many nodes; by default one, or as many as there are.")
+def up(durable: bool, bare: bool, nodes: int | None) -> None:
     """Bring the cluster up; what is there and right is left alone."""
-    settings = from_environment(durable=durable)
+    settings = from_environment(durable=durable, nodes=nodes)
     with Progress() as progress:
         lifecycle.up(settings, progress, bare=bare)
         synced = "syncs to disk" if lifecycle.is_durable(settings) else "does not sync to disk (--durable makes it)"
@@ -42,6 +43,19 @@ def down(purge: bool) -> None:
     with Progress() as progress:
         lifecycle.down(from_environment(), progress, purge=purge)
         progress.say("Nothing of the cluster runs")
+
+
+@main.command()
+@click.argument("name")
+def lose(name: str) -> None:
+    """Cut a further node off, as when its machine loses its network; its containers run on. `up` heals it."""
+    settings = from_environment()
+    further = {node.name: node for node in settings.nodes[1:]}
+    if name not in further:
+        raise InvalidInputError("NAME", name, f"one of {', '.join(further) or 'no node, as there is only the first'}")
+    with Progress() as progress:
+        lifecycle.lose(settings, further[name], progress)
+        progress.say(f"Nothing reaches {name} until `up`")
 
 
 @main.command()

@@ -1,7 +1,8 @@
 """The control group that holds every process of a cluster: what the kernel lists there is ours, whatever pid files say.
 
 Works on cgroup v1 (a folder in every hierarchy) and v2 (one folder). Below the cluster's group, `system` holds our own
-programs with the shims they start, and the kubelet's `kubepods` holds the containers.
+programs with the shims they start, and a kubelet's `kubepods` holds the containers: the first node's lies there, those
+of further nodes in a group of the node's.
 """
 
 import os
@@ -27,12 +28,13 @@ def hierarchies() -> tuple[Path, ...]:
     return _mounted(Path("/proc/mounts").read_text(), "cgroup")
 
 
-def prepare(group: str, roots: Iterable[Path]) -> None:
-    """Make the cluster's group and its `system` part in every hierarchy."""
+def prepare(group: str, roots: Iterable[Path], nodes: Iterable[str] = ()) -> None:
+    """Make the cluster's group, its `system` part and the groups of further nodes in every hierarchy."""
+    parts = (SYSTEM, *nodes)
     for root in roots:
         if (root / "cgroup.controllers").exists():
             _delegate(root)
-        for folder in (root / group, root / group / SYSTEM):
+        for folder in (root / group, *(root / group / part for part in parts)):
             folder.mkdir(exist_ok=True)
             if (root / "cgroup.controllers").exists() and folder.name != SYSTEM:
                 _delegate(folder)

@@ -100,7 +100,7 @@ def proxy(settings: Settings, binary: Path) -> Program:
     head = settings.nodes[0]
     argv = (
         *(str(binary), "kube-proxy", f"--kubeconfig={_kubeconfig_path(settings, 'kube-proxy')}"),
-        *(f"--hostname-override={head.name}", "--proxy-mode=nftables", f"--cluster-cidr={head.pod_network}"),
+        *(f"--hostname-override={head.name}", "--proxy-mode=nftables", f"--cluster-cidr={settings.pod_network}"),
         *(f"--bind-address={head.address}", "--nodeport-addresses=primary"),
         # Left as the machine has them.
         *(
@@ -246,7 +246,7 @@ def _kubelet_config(settings: Settings, node: Node) -> dict[str, Any]:
         "port": node.kubelet_port,
         "healthzPort": node.kubelet_health_port,
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{settings.cgroup}",
+        "cgroupRoot": f"/{settings.cgroup_of(node)}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "containerRuntimeEndpoint": f"unix://{node.containerd_socket}",

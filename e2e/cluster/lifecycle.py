@@ -59,7 +59,7 @@ def up(settings: Settings, progress: Progress, *, bare: bool = False) -> Artefac
             _start_control_plane(settings, plan)
         roles = images.SYSTEM_ROLES if bare else tuple(artefacts.images)
         _load_images(settings, [artefacts.images[role] for role in roles], progress)
-        with progress.step("Starting the node"):
+        with progress.step("Starting the nodes"):
             _start_nodes(settings, plan)
         with progress.step("Starting DNS"):
             _start_dns(settings, artefacts)
@@ -75,13 +75,24 @@ def down(settings: Settings, progress: Progress, *, purge: bool = False) -> None
             with progress.step("Ending the control plane"):
                 _stop_all_but_runtimes(settings)
             with progress.step("Ending containers"):
-                cgroups.kill(settings.cgroup, roots, cgroups.PODS)
+                for node in settings.nodes:
+                    cgroups.kill(settings.cgroup_of(node), roots, cgroups.PODS)
                 _remove_containers(settings, roots, progress)
             with progress.step("Removing mounts, network and control groups"):
                 _stop(settings, [f"containerd-{node.name}" for node in settings.nodes])
                 _remove_traces(settings, roots)
         if purge:
             remove(settings.state)
+
+
+def lose(settings: Settings, node: Node, progress: Progress) -> None:
+    """Cut a node off, as when its machine loses its network: nobody hears its kubelet or reaches a pod; `up` heals it.
+
+    Its containers run on, which is the harder case for who must not use them.
+    """
+    with locked(settings.state / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
+        _stop(settings, [f"kubelet-{node.name}"])
+        network.cut(node)
 
 
 def reload_images(settings: Settings, progress: Progress) -> Artefacts:
@@ -126,6 +137,10 @@ def _graces(settings: Settings) -> tuple[tuple[str, float], ...]:
     return (*kubelets, *others, ("kube-apiserver", 0.5), ("etcd", 5.0), *runtimes)
 
 
+def _prepare_cgroups(settings: Settings, roots: tuple[Path, ...]) -> None:
+    cgroups.prepare(settings.cgroup, roots, [node.name for node in settings.nodes[1:]])
+
+
 def _link_programs(settings: Settings, artefacts: Artefacts) -> None:
     links = {"kubectl": artefacts.programs[binaries.CONTROLPLANE], "helm": artefacts.programs[binaries.HELM]}
     settings.bin.mkdir(parents=True, exist_ok=True)
@@ -157,7 +172,7 @@ def _prepare(settings: Settings, artefacts: Artefacts) -> Plan:
     held = _records(settings)
     absent = [program for program in plan.all if not processes.running(held, program.name)]
     host.require_free_ports({port: program.name for program in absent for port in program.ports})
-    cgroups.prepare(settings.cgroup, roots)
+    _prepare_cgroups(settings, roots)
     network.ensure(settings)
     return plan
 
@@ -193,7 +208,9 @@ def _has_crashed(settings: Settings) -> bool:
         for program in ("containerd", "kubelet")
         for node in settings.nodes
     )
-    return not looked_after or not network.exists(settings)
+    bridges = network.bridges(settings)
+    running = [node for node in settings.nodes if processes.running(_records(settings), f"containerd-{node.name}")]
+    return not looked_after or any(node.bridge not in bridges for node in running)
 
 
 def _start(settings: Settings, program: Program) -> bool:
@@ -270,7 +287,8 @@ def _import(settings: Settings, node: Node, archives: list[Path]) -> None:
 
 def _is_anything_left(settings: Settings, roots: tuple[Path, ...]) -> bool:
     groups = any((root / settings.cgroup).exists() for root in roots)
-    return groups or _records(settings).exists() or network.exists(settings) or bool(mounts.below(settings.state))
+    remains = _records(settings).exists() or bool(mounts.below(settings.state))
+    return groups or remains or bool(network.bridges(settings))
 
 
 def _stop_all_but_runtimes(settings: Settings) -> None:
@@ -287,7 +305,7 @@ def _remove_containers(settings: Settings, roots: tuple[Path, ...], progress: Pr
             continue
         try:
             if not processes.running(_records(settings), f"containerd-{node.name}"):
-                cgroups.prepare(settings.cgroup, roots)
+                _prepare_cgroups(settings, roots)
                 file = components.File(configuration, configuration.read_text())
                 _start(settings, components.containerd(node, (file,)))
             _await(settings, f"containerd-{node.name}", partial(containers.answers, node))
@@ -309,6 +327,8 @@ def _remove_traces(settings: Settings, roots: tuple[Path, ...]) -> None:
     for node in settings.nodes:
         for name in ("kubelet", "podlogs", "containerd/root/io.containerd.grpc.v1.cri"):
             remove(node.folder / name)
+    for node in settings.nodes[1:]:
+        remove(node.folder)
     remove(_records(settings))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from e2e.cluster.command import run
 from e2e.cluster.errors import CommandFailedError
 from e2e.cluster.host import require_free_networks
-from e2e.cluster.settings import Settings
+from e2e.cluster.settings import Node, Settings
 from e2e.cluster.store import write
 
 TABLE = "larder"
@@ -30,9 +30,9 @@ _KERNEL = Path("/proc/sys")
 _SECONDS = 20.0
 
 
-def exists(settings: Settings) -> bool:
-    """Whether every bridge is there."""
-    return all(node.bridge in _devices() for node in settings.nodes)
+def bridges(settings: Settings) -> frozenset[str]:
+    """The bridges of nodes that are there."""
+    return _devices() & {node.bridge for node in settings.nodes}
 
 
 def ensure(settings: Settings) -> None:
@@ -52,6 +52,11 @@ def ensure(settings: Settings) -> None:
     services = ["ip", "route", "replace", str(settings.service_network), "dev", settings.nodes[0].bridge]
     run(services, timeout_seconds=_SECONDS)
     run(["nft", "-f", "-"], stdin=rules(settings), timeout_seconds=_SECONDS)
+
+
+def cut(node: Node) -> None:
+    """Take the bridge of a node down; `ensure` brings it up again."""
+    run(["ip", "link", "set", node.bridge, "down"], timeout_seconds=_SECONDS)
 
 
 def rules(settings: Settings) -> str:

@@ -15,6 +15,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # A Unix socket's path has at most 107 bytes; the longest of ours is STATE + 24.
 STATE_PATH_LIMIT_BYTES = 72
 INSTANCE_FILE = "instance"
+NODES_AT_MOST = 4
+_POD_NETWORK = IPv4Network("10.244.0.0/16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Settings:
     cache: Path
     service_network: IPv4Network
     nodes: tuple[Node, ...]
+    pod_network: IPv4Network = _POD_NETWORK
     durable: bool = False
     instance: str = "unmade"
     api_port: int = 6443
@@ -78,6 +81,10 @@ class Settings:
         """The control group all processes of the cluster are in, named after its folder and the folder's mark."""
         return f"{self.state.name}-{self.instance}"
 
+    def cgroup_of(self, node: Node) -> str:
+        """The control group below which a node's kubelet has its own: it ends what it finds there and does not know."""
+        return self.cgroup if node == self.nodes[0] else f"{self.cgroup}/{node.name}"
+
     @property
     def dns_address(self) -> IPv4Address:
         """The Service address of CoreDNS."""
@@ -89,18 +96,38 @@ class Settings:
         return self.state / "bin"
 
 
-def from_environment(environment: Mapping[str, str] | None = None, *, durable: bool = False) -> Settings:
-    """Read LARDER_STATE, LARDER_CACHE and XDG_CACHE_HOME. Raises InvalidInputError for a path that cannot work."""
+def from_environment(
+    environment: Mapping[str, str] | None = None, *, durable: bool = False, nodes: int | None = None
+) -> Settings:
+    """Read LARDER_STATE, LARDER_CACHE and XDG_CACHE_HOME; InvalidInputError for what cannot work.
+
+    `nodes`: how many there are to be; None: as many as there are, at least one. Only `down` makes them fewer.
+    """
     env = os.environ if environment is None else environment
     state = _absolute("LARDER_STATE", env.get("LARDER_STATE") or "/var/lib/larder-cluster")
     if len(os.fsencode(state)) > STATE_PATH_LIMIT_BYTES:
         raise InvalidInputError("LARDER_STATE", str(state), f"at most {STATE_PATH_LIMIT_BYTES} bytes, for its sockets")
     user_cache = env.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     cache = _absolute("LARDER_CACHE", env.get("LARDER_CACHE") or f"{user_cache}/larder")
-    node = Node("node1", "larder0", IPv4Network("10.244.0.0/24"), state / "node1")
-    settings = Settings(state, cache, IPv4Network("10.96.0.0/16"), (node,), durable=durable)
+    found = tuple(make_node(state, number) for number in range(_count(state, nodes)))
+    settings = Settings(state, cache, IPv4Network("10.96.0.0/16"), found, durable=durable)
     mark = state / INSTANCE_FILE
     return replace(settings, instance=mark.read_text()) if mark.exists() else settings
+
+
+def make_node(state: Path, number: int) -> Node:
+    """The node with this number, counted from 0: addresses and ports follow from it."""
+    network = IPv4Network((int(_POD_NETWORK.network_address) + 256 * number, 24))
+    name = f"node{number + 1}"
+    return Node(name, f"larder{number}", network, state / name, 10250 + 100 * number, 10248 + 100 * number)
+
+
+def _count(state: Path, asked: int | None) -> int:
+    present = max(1, sum((state / f"node{number + 1}").is_dir() for number in range(NODES_AT_MOST)))
+    if asked is not None and not present <= asked <= NODES_AT_MOST:
+        allowed = f"a number from {present}, as there are nodes until the cluster is taken down, to {NODES_AT_MOST}"
+        raise InvalidInputError("--nodes", asked, allowed)
+    return present if asked is None else asked
 
 
 def marked(settings: Settings) -> Settings:

@@ -29,10 +29,10 @@ def cluster() -> Iterator[Trial]:
         yield made
 
 
-def brought_up(cluster: Trial) -> float:
+def brought_up(cluster: Trial, *options: str) -> float:
     """Bring it up and return the seconds that took."""
     began = time.monotonic()
-    cluster.command("up", "--bare")
+    cluster.command("up", "--bare", *options)
     assert cluster.is_up()
     return time.monotonic() - began
 
@@ -59,6 +59,21 @@ def test_it_comes_up_after_everything_of_it_was_killed(cluster: Trial) -> None:
     assert not cluster.is_up()
     print(f"`up` after SIGKILL of everything took {brought_up(cluster):.1f} s")
     cluster.kill_everything()
+    cluster.command("down")
+    assert cluster.traces() == before
+
+
+def test_a_second_node_joins_is_lost_and_comes_back_and_down_leaves_nothing(cluster: Trial) -> None:
+    before = cluster.traces()
+    print(f"`up` with one node took {brought_up(cluster):.1f} s")
+    pods = cluster.pod_namespaces()
+    print(f"a second node took {brought_up(cluster, '--nodes', '2'):.1f} s")
+    assert cluster.pod_namespaces() == pods, "the pods of the first node were left alone"
+    cluster.command("lose", "node2")
+    assert not cluster.is_up()
+    brought_up(cluster)
+    cluster.kill_everything()
+    print(f"`up` of both after SIGKILL of everything took {brought_up(cluster):.1f} s")
     cluster.command("down")
     assert cluster.traces() == before
 

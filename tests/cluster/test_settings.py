@@ -43,3 +43,30 @@ def test_a_folder_is_marked_once_and_its_mark_is_found_again() -> None:
 def test_folders_of_one_name_have_different_control_groups(tmp_path: Path) -> None:
     one, other = (builders.settings(tmp_path / name) for name in ("a", "chroot"))
     assert marked(one).cgroup != marked(other).cgroup
+
+
+def test_a_cluster_has_one_node_until_more_are_asked_for_and_keeps_them(tmp_path: Path) -> None:
+    environment = {"LARDER_STATE": str(tmp_path)}
+    assert [node.name for node in from_environment(environment).nodes] == ["node1"]
+    for node in from_environment(environment, nodes=2).nodes:
+        node.folder.mkdir()
+    assert [node.name for node in from_environment(environment).nodes] == ["node1", "node2"]
+
+
+@pytest.mark.parametrize("nodes", [0, 1, 5])
+def test_a_number_of_nodes_that_cannot_be_is_refused_with_those_that_can(tmp_path: Path, nodes: int) -> None:
+    for name in ("node1", "node2"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InvalidInputError, match=rf"--nodes: {nodes} is not allowed; a number from 2,.* to 4"):
+        from_environment({"LARDER_STATE": str(tmp_path)}, nodes=nodes)
+
+
+def test_nodes_share_no_address_port_bridge_or_control_group(tmp_path: Path) -> None:
+    settings = from_environment({"LARDER_STATE": str(tmp_path)}, nodes=4)
+    for facts in (
+        [node.pod_network for node in settings.nodes],
+        [node.bridge for node in settings.nodes],
+        [settings.cgroup_of(node) for node in settings.nodes],
+        [port for node in settings.nodes for port in (node.kubelet_port, node.kubelet_health_port)],
+    ):
+        assert len(set(facts)) == len(facts)
