@@ -70,6 +70,7 @@ class FakePod:
     """A Triton pod's data plane: 404 / NOT_FOUND for what is not loaded, an answer that names pod, model and request.
 
     `gate`, when set, holds every inference until it is opened; `resets` cuts that many HTTP inferences off.
+    A model in `decoupled` answers a message of a stream as often as its id says, and is gated before the last answer.
     """
 
     name: str
@@ -77,6 +78,7 @@ class FakePod:
     ip: str = field(default_factory=free_address)
     gate: asyncio.Event | None = None
     resets: int = 0
+    decoupled: set = field(default_factory=set)
     ran: list = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -175,6 +177,7 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         if request.model_version not in ("", "1"):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"version {request.model_version} is not found")
         answer = await self.owner.run(request.model_name, request.id)
+        context.set_trailing_metadata((("served-by", self.owner.name),))
         response = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
         response.outputs.add(name="OUT", datatype="BYTES", shape=[1])
         response.raw_output_contents.append(len(answer).to_bytes(4, "little") + answer.encode())
@@ -191,7 +194,38 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         await self._found(request.name, context)
         response = service_pb2.ModelConfigResponse()
         response.config.name = request.name
+        response.config.model_transaction_policy.decoupled = request.name in self.owner.decoupled
         return response
+
+    async def ModelStreamInfer(self, requests, context):  # noqa: N802
+        in_turn, writing = asyncio.Lock(), asyncio.Lock()
+        async with asyncio.TaskGroup() as group:
+            async for request in requests:
+                if request.model_name not in self.owner.loaded:
+                    text = f"Request for unknown model: '{request.model_name}' is not found"
+                    answer = service_pb2.ModelStreamInferResponse(error_message=text)
+                    answer.infer_response.id = request.id
+                    await context.write(answer)
+                elif request.model_name in self.owner.decoupled:
+                    group.create_task(self._answers(request, context, writing))
+                else:
+                    group.create_task(self._answer(request, context, in_turn))
+
+    async def _answer(self, request, context, in_turn):
+        async with in_turn:
+            text = await self.owner.run(request.model_name, request.id)
+            await context.write(_streamed(request, text, final=True))
+
+    async def _answers(self, request, context, writing):
+        count = int(request.id)
+        for number in range(count):
+            if number == count - 1:
+                await self.owner.run(request.model_name, request.id)
+            async with writing:
+                await context.write(_streamed(request, f"{self.owner.name}/{number}", final=False))
+        if request.parameters["triton_enable_empty_final_response"].bool_param:
+            async with writing:
+                await context.write(_streamed(request, None, final=True))
 
     async def ModelStatistics(self, request, context):  # noqa: N802
         if request.name not in self.owner.loaded:
@@ -199,6 +233,16 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         response = service_pb2.ModelStatisticsResponse()
         response.model_stats.add(name=request.name, version="1", inference_count=2)
         return response
+
+
+def _streamed(request, text, final):
+    answer = service_pb2.ModelStreamInferResponse()
+    answer.infer_response.model_name, answer.infer_response.id = request.model_name, request.id
+    answer.infer_response.parameters["triton_final_response"].bool_param = final
+    if text is not None:
+        answer.infer_response.outputs.add(name="OUT", datatype="BYTES", shape=[1])
+        answer.infer_response.raw_output_contents.append(text.encode())
+    return answer
 
 
 @dataclass
@@ -223,6 +267,35 @@ class Operator:
                 self.all.append(message)
                 if isinstance(message, kind) and true(message):
                     return message
+
+
+@dataclass
+class Stream:
+    """A client's stream, with answers as text: an error's sentence, what the model said, or None at its end."""
+
+    call: grpc.aio.StreamStreamCall
+
+    async def send(self, name, request, **more):
+        await self.call.write(service_pb2.ModelInferRequest(model_name=name, id=request, **more))
+
+    async def answer(self):
+        async with asyncio.timeout(20):
+            answer = await self.call.read()
+        if answer is grpc.aio.EOF:
+            return None
+        said = answer.infer_response.raw_output_contents
+        return answer.error_message or (said[0].decode() if said else "the end")
+
+    async def answers(self, count):
+        return [await self.answer() for _ in range(count)]
+
+    async def end(self):
+        """Say that no message follows; return the answers that were still to come and the status."""
+        await self.call.done_writing()
+        found = []
+        while (answer := await self.answer()) is not None:
+            found.append(answer)
+        return found, (await self.call.code()).name
 
 
 @dataclass
@@ -353,6 +426,14 @@ class Gateway:
             return await channel.unary_unary(f"/inference.GRPCInferenceService/{method}", None, None)(
                 message, timeout=timeout, **more
             )
+
+    @contextlib.asynccontextmanager
+    async def stream(self):
+        """Open a stream of messages on a channel of its own."""
+        async with grpc.aio.insecure_channel(self.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stream = Stream(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer())
+            yield stream
+            stream.call.cancel()
 
     async def infer(self, name, request="r", headers=None):
         """Send one inference over HTTP; return (status, JSON, headers)."""

@@ -209,3 +209,15 @@ async def test_requests_are_counted_by_model_once_a_second():
     assert "nobody" not in text
     assert 'model="m"' in text
     assert "larder_gateway_cold_requests_total" in text
+
+
+async def test_trailing_metadata_of_a_pod_reaches_the_client_hot_and_through_the_activator():
+    fake = FakePod("p", {"m", "n"})
+    async with gateway_with(fake) as gateway, grpc.aio.insecure_channel(gateway.grpc) as channel:
+        await gateway.declare("m")
+        await gateway.declare("n", stateful=True)
+        await gateway.publish(fake, residency(CONTAINER, 1, "m", "n"))
+        for name in (b"m", b"n"):
+            call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", None, None)(b"\x0a\x01" + name)
+            await call
+            assert dict(await call.trailing_metadata()) == {"served-by": "p"}

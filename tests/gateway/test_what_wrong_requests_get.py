@@ -70,8 +70,6 @@ async def test_unknown_paths_methods_and_services_get_a_sentence():
         assert (await http(gateway, "GET", "/v2/models/%FF%0A/infer"))[0] == 405
         assert (await http(gateway, "POST", "/v2/models/%FF%0A/infer"))[0] == 404
         assert (await refused(gateway, "Nothing"))[0] == "UNIMPLEMENTED"
-        stream = await refused(gateway, "ModelStreamInfer", b"\x0a\x01m")
-    assert (stream[0], "ModelInfer" in stream[1]) == ("UNIMPLEMENTED", True)
 
 
 async def test_malformed_bodies_are_bad_requests_before_any_model_is_loaded():

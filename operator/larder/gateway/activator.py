@@ -29,11 +29,13 @@ from larder.gateway.grpc_side import GrpcSide, server_options
 from larder.gateway.grpc_upstream import GrpcUpstream
 from larder.gateway.http_side import HttpSide
 from larder.gateway.http_upstream import HttpUpstream
+from larder.gateway.lanes import Upstreams
 from larder.gateway.metrics import Metrics
 from larder.gateway.pool_answers import PoolAnswers
 from larder.gateway.probes import MetricsPage, Probes
 from larder.gateway.settings import TERMINATION_MARGIN_SECONDS, Settings
 from larder.gateway.state import State
+from larder.gateway.streams import Streams
 from larder.gateway.watching import Watching
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class Activator:
             http = await stack.enter_async_context(HttpUpstream(self.state.now_seconds))
             calls = await stack.enter_async_context(GrpcUpstream(self.state.now_seconds))
             admin = await stack.enter_async_context(EnvoyAdmin(self._settings.admin_socket))
-            await self._serve_clients(stack, http, calls)
+            streams = await self._serve_clients(stack, http, calls)
             await self._serve_pod(stack, admin)
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -74,21 +76,23 @@ class Activator:
                     group.create_task(self._tidy(http, calls)),
                 ]
                 await stop.wait()
-                await self._drain(admin)
+                await self._drain(admin, streams)
                 for task in tasks:
                     task.cancel()
 
-    async def _serve_clients(self, stack: AsyncExitStack, http: HttpUpstream, calls: GrpcUpstream) -> None:
+    async def _serve_clients(self, stack: AsyncExitStack, http: HttpUpstream, calls: GrpcUpstream) -> Streams:
         pool = PoolAnswers(self.state, http)
         http_side = HttpSide(self._settings, self.state, self._dispatcher, pool, http)
         await stack.enter_async_context(_on_socket(http_side.runner(), self._settings.http_socket))
+        streams = Streams(self._settings, Upstreams(self.state, self._dispatcher, calls), self.metrics)
         grpc_side = GrpcSide(self._settings, self.state, self._dispatcher, pool, calls)
         server = aio.server(options=server_options(self._settings))
-        server.add_generic_rpc_handlers((grpc_side,))
+        server.add_generic_rpc_handlers((streams, grpc_side))
         await stack.enter_async_context(_grpc_server(server, self._settings.grpc_socket))
         discovery = aio.server()
         ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self._discovery, discovery)
         await stack.enter_async_context(_grpc_server(discovery, self._settings.discovery_socket))
+        return streams
 
     async def _serve_pod(self, stack: AsyncExitStack, admin: EnvoyAdmin) -> None:
         ports, address = self._settings.ports, self._settings.bind_address
@@ -128,7 +132,7 @@ class Activator:
             calls.keep(ips)
             http.keep(ips)
 
-    async def _drain(self, admin: EnvoyAdmin) -> None:
+    async def _drain(self, admin: EnvoyAdmin, streams: Streams) -> None:
         log.info("going away: finishing what is held")
         self.state.draining = True
         longest = self._settings.longest_hold_seconds + TERMINATION_MARGIN_SECONDS - 2 * END_SECONDS
@@ -137,6 +141,7 @@ class Activator:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest):
                 await asyncio.sleep(LINGER_SECONDS)
+                streams.drain()
                 await _until(lambda: self._idle(admin))
         self._drained.set()
 

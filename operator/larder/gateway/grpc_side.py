@@ -2,8 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf import json_format
@@ -14,7 +13,7 @@ from tritonclient.grpc import service_pb2
 from larder.errors import InvalidInputError, LarderError
 from larder.gateway import protocol, refusals
 from larder.gateway.dispatch import Dispatcher, Order
-from larder.gateway.grpc_upstream import GrpcUpstream, Metadata, Request, Response
+from larder.gateway.grpc_upstream import GrpcUpstream, Request, Response, passed_on
 from larder.gateway.holding import REQUEST_OVERHEAD_BYTES
 from larder.gateway.pool_answers import PoolAnswers
 from larder.gateway.protocol import ModelCall, Operation, PoolCall, PoolOperation, Refused
@@ -30,14 +29,10 @@ else:
     _Handler = grpc.GenericRpcHandler
 
 Context = aio.ServicerContext[bytes, bytes]
-_STREAM: Final = "ModelStreamInfer"
-_NO_STREAMS: Final = "ModelStreamInfer is not served by a pool yet; use ModelInfer"
-_OWN_METADATA: Final = frozenset({"user-agent", "te", "content-type", "x-request-id", "host"})
-_OWN_PREFIXES: Final = ("grpc-", ":", "x-envoy-", "x-forwarded-")
 
 
 class GrpcSide(_Handler):
-    """Answers every method of Triton's service; others are UNIMPLEMENTED."""
+    """Answers every unary method of Triton's service; others are UNIMPLEMENTED."""
 
     def __init__(
         self, settings: Settings, state: State, dispatcher: Dispatcher, pool: PoolAnswers, upstream: GrpcUpstream
@@ -51,8 +46,6 @@ class GrpcSide(_Handler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         """Return the handler of a method: bytes in, bytes out."""
         service, _, method = handler_call_details.method.lstrip("/").partition("/")
-        if service == protocol.GRPC_SERVICE and method == _STREAM:
-            return grpc.stream_stream_rpc_method_handler(_refuse_stream)
 
         async def handle(message: bytes, context: Context) -> bytes:
             known = method if service == protocol.GRPC_SERVICE else f"{service}/{method}"
@@ -94,7 +87,7 @@ class GrpcSide(_Handler):
         request = Request(
             method,
             message,
-            _passed_on(context.invocation_metadata() or ()),
+            passed_on(context.invocation_metadata() or ()),
             stateful=self._state.stateful(call.model),
             answer_until_seconds=None if remaining is None else arrived + remaining,
         )
@@ -141,22 +134,14 @@ def _message(
     return json_format.Parse(json.dumps(body), message, ignore_unknown_fields=True)
 
 
-def _passed_on(metadata: Iterable[tuple[str, str | bytes]]) -> Metadata:
-    return tuple(
-        (key, value) for key, value in metadata if key not in _OWN_METADATA and not key.startswith(_OWN_PREFIXES)
-    )
-
-
 async def _relay(response: Response, context: Context) -> bytes:
-    trailing = (*_passed_on(response.trailing_metadata), (refusals.NOT_RETRIED_HEADER, "true"))
+    trailing = passed_on(response.trailing_metadata)
     if response.message is None:
-        return await context.abort(response.code, response.details, trailing)
-    await context.send_initial_metadata(_passed_on(response.initial_metadata))
+        marked = (*trailing, (refusals.NOT_RETRIED_HEADER, "true"))
+        return await context.abort(response.code, response.details, marked)
+    await context.send_initial_metadata(passed_on(response.initial_metadata))
+    context.set_trailing_metadata(trailing)
     return response.message
-
-
-async def _refuse_stream(messages: AsyncIterator[bytes], context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, _NO_STREAMS, ((refusals.NOT_RETRIED_HEADER, "true"),))
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:

@@ -22,6 +22,8 @@ CONNECT_SECONDS: Final = 1.0
 GONE_SECONDS: Final = 30.0
 """Calls to a pod that is gone are given up on after that and made elsewhere: nobody may tell that they are lost."""
 Metadata = Sequence[tuple[str, str | bytes]]
+_OWN_METADATA: Final = frozenset({"user-agent", "te", "content-type", "x-request-id", "host"})
+_OWN_PREFIXES: Final = ("grpc-", ":", "x-envoy-", "x-forwarded-")
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
@@ -103,10 +105,24 @@ class GrpcUpstream:
         if response.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL) and _LOST.search(response.details):
             return Broken(sent=True, message=response.details)
         doubtful = _STALE_CODES if request.method == "ModelInfer" else _STALE_LOOKUP_CODES
-        if response.code not in doubtful or await self._ready(endpoint.ip, model):
+        if response.code not in doubtful or await self.ready(endpoint.ip, model):
             return Answered(response)
         unavailable = response.code is grpc.StatusCode.UNAVAILABLE
         return Broken(sent=True, message=response.details) if unavailable else Stale()
+
+    def stream(self, ip: str, method: str, metadata: Metadata) -> Any:
+        """Return a call that is a stream of raw messages both ways."""
+        # Without an iterator of requests, which the stubs require, the call is written to.
+        open_stream: Any = self._channel(ip).stream_stream(f"/{GRPC_SERVICE}/{method}", None, None)
+        return open_stream(metadata=aio.Metadata(*metadata))
+
+    async def ready(self, ip: str, model: str) -> bool:
+        """Whether the pod says that it serves the model."""
+        try:
+            answer = await self.ask(ip, "ModelReady", service_pb2.ModelReadyRequest(name=model).SerializeToString())
+        except UnavailableError:
+            return False
+        return bool(service_pb2.ModelReadyResponse.FromString(answer).ready)
 
     async def ask(self, ip: str, method: str, message: bytes) -> bytes:
         """Ask a pod itself. Raises UnavailableError when it does not answer in time."""
@@ -115,13 +131,6 @@ class GrpcUpstream:
         if response.message is None:
             raise UnavailableError(f"pod {ip} did not answer {method}: {response.details}")
         return response.message
-
-    async def _ready(self, ip: str, model: str) -> bool:
-        try:
-            answer = await self.ask(ip, "ModelReady", service_pb2.ModelReadyRequest(name=model).SerializeToString())
-        except UnavailableError:
-            return False
-        return bool(service_pb2.ModelReadyResponse.FromString(answer).ready)
 
     async def _connected(self, ip: str) -> bool:
         try:
@@ -143,16 +152,15 @@ class GrpcUpstream:
                 None,
                 error.code(),
                 error.details() or "",
-                _pairs(error.initial_metadata()),
-                _pairs(error.trailing_metadata()),
+                pairs(error.initial_metadata()),
+                pairs(error.trailing_metadata()),
             )
         except asyncio.CancelledError:
-            # A channel that is closed cancels its calls. That is not the cancellation of who waits for one.
-            if (task := asyncio.current_task()) is None or task.cancelling():
+            if is_cancelled():
                 raise
             return Response(None, grpc.StatusCode.UNAVAILABLE, "connection closed: the pod is gone", (), ())
         initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
-        return Response(message, grpc.StatusCode.OK, "", _pairs(initial), _pairs(trailing))
+        return Response(message, grpc.StatusCode.OK, "", pairs(initial), pairs(trailing))
 
     def _channel(self, ip: str) -> aio.Channel:
         if ip not in self._channels:
@@ -161,5 +169,24 @@ class GrpcUpstream:
         return self._channels[ip]
 
 
-def _pairs(metadata: Iterable[Any] | None) -> Metadata:
+def is_cancelled() -> bool:
+    """Whether the running task is cancelled. A channel that is closed cancels its calls, not who waits for them."""
+    return (task := asyncio.current_task()) is None or bool(task.cancelling())
+
+
+def is_lost(error: aio.AioRpcError) -> bool:
+    """Whether a call ended because its pod went away."""
+    broken = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
+    return broken and _LOST.search(error.details() or "") is not None
+
+
+def passed_on(metadata: Iterable[tuple[str, str | bytes]]) -> Metadata:
+    """Return the metadata that goes through a proxy."""
+    return tuple(
+        (key, value) for key, value in metadata if key not in _OWN_METADATA and not key.startswith(_OWN_PREFIXES)
+    )
+
+
+def pairs(metadata: Iterable[Any] | None) -> Metadata:
+    """Return metadata as gRPC gave it, as pairs."""
     return tuple((key, value) for key, value in metadata or ())

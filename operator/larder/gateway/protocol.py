@@ -1,22 +1,22 @@
 """The V2 protocol as far as a gateway reads it, without I/O: which call this is, on which model, with which timeout.
 
-Over HTTP that is in the path, over gRPC in the method and in field 1 of the message. Messages are scanned field by
-field and never copied whole.
+Over HTTP that is in the path, over gRPC in the method and in field 1 of the message.
 """
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from larder.errors import InvalidInputError
+from larder.gateway import wire
 
 GRPC_SERVICE: Final = "inference.GRPCInferenceService"
 LARGEST_PARSED_JSON_BYTES: Final = 256 * 1024
 """JSON above this is not parsed on the event loop; Triton judges it."""
+_PARAMETERS_FIELD: Final = 4
 
 
 class Operation(StrEnum):
@@ -179,87 +179,19 @@ def parse_grpc(method: str, message: bytes) -> Call:
     if operation is None:
         return Unknown()
     texts = {1: "", 2: ""}
-    for field, wire, value in _fields(message):
-        if field in texts and wire == _BYTES:
-            texts[field] = _text(value)
+    for field, kind, value in wire.fields(message):
+        if field in texts and kind == wire.BYTES:
+            texts[field] = wire.text(value)
     if operation is Operation.STATISTICS and not texts[1]:
         return PoolCall(PoolOperation.STATISTICS)
     return ModelCall(texts[1], operation, texts[2])
 
 
-_VARINT: Final = 0
-_FIXED64: Final = 1
-_BYTES: Final = 2
-_FIXED32: Final = 5
-_LONGEST_VARINT_BYTES: Final = 10
-_PARAMETERS_FIELD: Final = 4
-
-
-def _malformed() -> InvalidInputError:
-    return InvalidInputError("request message", "malformed protobuf", "it must be a message of the V2 protocol")
-
-
-def _text(value: memoryview) -> str:
-    try:
-        return bytes(value).decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInputError("request message", bytes(value[:40]), "names must be UTF-8") from error
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for index in range(_LONGEST_VARINT_BYTES):
-        if at + index >= len(data):
-            raise _malformed()
-        byte = data[at + index]
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, at + index + 1
-    raise _malformed()
-
-
-def _fields(message: bytes | memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """Yield (field, wire type, value) of the top level; a varint's value is its bytes as encoded."""
-    data = memoryview(message)
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        field, wire = tag >> 3, tag & 7
-        start, end = _extent(data, at, wire)
-        if field == 0 or end > len(data):
-            raise _malformed()
-        yield field, wire, data[start:end]
-        at = end
-
-
-def _extent(data: memoryview, at: int, wire: int) -> tuple[int, int]:
-    match wire:
-        case 0:
-            return at, _varint(data, at)[1]
-        case 1:
-            return at, at + 8
-        case 2:
-            length, start = _varint(data, at)
-            return start, start + length
-        case 5:
-            return at, at + 4
-    raise _malformed()
-
-
 def grpc_timeout_seconds(message: bytes) -> float | None:
     """Return parameter `timeout` (microseconds, as tritonclient sends it) of a ModelInfer message, if it has one."""
-    for field, wire, entry in _fields(message):
-        if field == _PARAMETERS_FIELD and wire == _BYTES:
-            parts = {number: value for number, kind, value in _fields(entry) if kind == _BYTES}
-            if bytes(parts.get(1, b"")) == b"timeout":
-                return _microseconds(_integer(parts.get(2, memoryview(b""))))
-    return None
-
-
-def _integer(parameter: memoryview) -> int | None:
-    for field, wire, value in _fields(parameter):
-        if field in (2, 5) and wire == _VARINT:
-            return _varint(value, 0)[0]
+    for key, value in wire.parameters(message, _PARAMETERS_FIELD):
+        if key == b"timeout":
+            return _microseconds(wire.integer(value, 2, 5))
     return None
 
 

@@ -89,6 +89,17 @@ def broken(model: str, reason: str) -> RefusalError:
     return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, RETRY_AFTER_SECONDS)
 
 
+def broken_off(model: str, reason: str) -> RefusalError:
+    """A pod was lost after it had answered a message of a stream in part."""
+    message = f"the pod that serves model '{model}' was lost in the middle of an answer: {reason}"
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, RETRY_AFTER_SECONDS)
+
+
+def going_away() -> RefusalError:
+    """The gateway ends, and so does a stream that waits for nothing."""
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, "this gateway is going away; open the stream again")
+
+
 def no_pod() -> RefusalError:
     """No Triton pod can answer for the pool."""
     return RefusalError(503, grpc.StatusCode.UNAVAILABLE, "no Triton pod of this pool is running", RETRY_AFTER_SECONDS)

@@ -20,11 +20,15 @@ class Reservation:
             raise refusals.no_room()
         self._taken += amount_bytes
 
+    def release(self) -> None:
+        """Give all back."""
+        self._pot.release(self._taken)
+        self._taken = 0
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pot.release(self._taken)
-        self._taken = 0
+        self.release()
