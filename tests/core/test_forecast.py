@@ -58,7 +58,7 @@ def test_a_model_without_slack_costs_more_to_miss_than_one_with() -> None:
 
 
 def needs(count: int, latency: float = 0.5, cold: float = 0.0) -> Needs:
-    return Needs(np.full(count, 0.1), np.full(count, latency), np.full(count, cold))
+    return Needs(np.full(count, 0.1), np.full(count, latency), np.full(count, cold), np.full(count, 0.7))
 
 
 def test_predicted_attainment_grows_with_pods_and_reaches_one() -> None:

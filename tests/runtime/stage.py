@@ -17,7 +17,17 @@ from larder.adapters.kube.events import Recorder
 from larder.adapters.kube.lease import LeaseStore
 from larder.adapters.triton import TritonControl
 from larder.api import names
-from larder.api.demand import Failure, Hint, Seen, Waiting, WaitingModel, decode_message, encode_message
+from larder.api.demand import (
+    Counts,
+    Failure,
+    Hint,
+    ModelCount,
+    Seen,
+    Waiting,
+    WaitingModel,
+    decode_message,
+    encode_message,
+)
 from larder.api.residency import decode
 from larder.runtime.leadership import Leadership, Timing
 from larder.runtime.operator import Operator
@@ -127,6 +137,7 @@ class Stage:
         self.timings = timings
         self.tritons, self.gateways = {}, {}
         self._addresses = {}
+        self.skipped_seconds = 0.0
 
     async def __aenter__(self):
         self._stack = AsyncExitStack()
@@ -153,7 +164,7 @@ class Stage:
             notes=recorder,
             statuses=StatusWriter(client, self.leadership.check, time.monotonic),
             fence=self.leadership,
-            clock=Clock(time.time, time.monotonic),
+            clock=Clock(lambda: time.time() + self.skipped_seconds, lambda: time.monotonic() + self.skipped_seconds),
             timings=self.timings,
             platform=builders.PLATFORM,
             make_key=lambda: "made",
@@ -163,6 +174,32 @@ class Stage:
         self._task.add_done_callback(lambda task: task.cancelled() or task.result())
         for manifest in self.kube.all("modelpools"):
             self.operator.put_pool(copy.deepcopy(manifest))
+
+    @property
+    def runner(self):
+        """The runner of the only pool; None between terms."""
+        return next((running.runner for running in self.operator._running.values()), None)
+
+    async def counted(self, seconds=1.0, **requests):
+        """So much time goes by on the operator's clock, in which each gateway counted this; it was heard."""
+        links = self.runner.state.gateways._links
+        before = {uid: link.counted_seconds for uid, link in links.items()}
+        for gateway in self.gateways.values():
+            await gateway.say(Counts(seconds, {name: ModelCount(count) for name, count in requests.items()}))
+        async with asyncio.timeout(10):
+            while any(link.counted_seconds == before.get(uid) for uid, link in links.items()):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        self.skipped_seconds += seconds
+        self.runner.wake()
+
+    async def minute(self, **requests):
+        """A minute goes by in which each gateway counted this, and the forecast has taken it in."""
+        forecasts = self.runner.state.forecasts
+        watched = forecasts.watched_intervals
+        await self.counted(60.0, **requests)
+        async with asyncio.timeout(10):
+            while forecasts.watched_intervals == watched:  # noqa: ASYNC110 (nobody tells when an interval closes)
+                await asyncio.sleep(0)
 
     async def stop(self, release=True):
         """End the operator in good order, or as if it were killed."""

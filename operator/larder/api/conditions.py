@@ -24,6 +24,10 @@ class PoolCondition(StrEnum):
     GATEWAY_READY = "GatewayReady"
     AUTOSCALING = "Autoscaling"
     """Larder chooses the number of pods; False with FixedByUser while spec.pods.fixed is set."""
+    OBJECTIVES_FEASIBLE = "ObjectivesFeasible"
+    """The objectives can be met with the pods that the pool may have; else which model falls short, and the pods that
+    it would take.
+    """
     METRICS_AVAILABLE = "MetricsAvailable"
     """Prometheus answers; while it does not, the demand stream alone is used."""
     REPOSITORY_AVAILABLE = "RepositoryAvailable"
@@ -60,6 +64,7 @@ class ConditionReason(StrEnum):
     ADVISE_ONLY = "AdviseOnly"
     FIXED_BY_USER = "FixedByUser"
     AT_MAXIMUM = "AtMaximum"
+    NO_OBJECTIVES = "NoObjectives"
 
     # What a pool can lack.
     INVALID_SPEC = "InvalidSpec"
@@ -70,6 +75,7 @@ class ConditionReason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     CONTAINER_FAILS = "ContainerFails"
     LEAKING = "Leaking"
+    TOO_FEW_PODS_ALLOWED = "TooFewPodsAllowed"
     GATEWAY_NOT_READY = "GatewayNotReady"
     NOT_CONFIGURED = "NotConfigured"
     UNREACHABLE = "Unreachable"

@@ -17,9 +17,16 @@ from larder.core.outlook import Catalog, Floats
 FETCHED_IN_TIME = 0.4
 """Share of would-be misses of models seen before that fetching ahead prevents when memory and slots allow."""
 BUSY = 0.7
-"""As `larder.core.copies.BUSY`."""
+"""Share of its copies' time that a model may use, however long its objective lets it queue."""
+LEAST_BUSY = 0.02
 FILL = 0.95
 """Share of memory that can be used: what remains is too small for any model that is wanted."""
+
+RATE_WINDOW_SECONDS = 10.0
+"""The last so many seconds weigh as much in a present rate as all before."""
+SURE_DEVIATIONS = 2.0
+BURST_FACTOR = 2.0
+"""What is asked now counts as a burst from so many times a usual busy interval on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,11 +40,15 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Needs:
-    """Per model of the catalog: execution time and objective in seconds; infinite latency where there is none."""
+    """Per model of the catalog: execution time and objective in seconds; infinite latency where there is none.
+
+    `busiest` is the share of its copies' time from which on another copy is wanted.
+    """
 
     execution_seconds: Floats
     latency_seconds: Floats
     cold_start_seconds: Floats
+    busiest: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +80,35 @@ def predict(catalog: Catalog, traffic: Traffic, needs: Needs, fleet: Fleet) -> f
     requests = traffic.active_share * traffic.burst
     if fleet.pods <= 0 or float(requests.sum()) <= 0.0:
         return 0.0 if fleet.pods <= 0 else 1.0
+    lost = predict_lost(catalog, traffic, needs, fleet)
+    return float(np.clip(1.0 - lost.sum() / requests.sum(), 0.0, 1.0))
+
+
+def predict_lost(catalog: Catalog, traffic: Traffic, needs: Needs, fleet: Fleet) -> Floats:
+    """Per model, the requests of an average interval that will miss their objective; of at least one pod."""
+    requests = traffic.active_share * traffic.burst
     misses = miss_shares(catalog, traffic, fleet.pods * fleet.capacity_bytes * FILL)
     misses = misses * (1.0 - FETCHED_IN_TIME)
     late = _late(catalog, traffic, needs, misses, fleet)
     meanwhile = np.minimum(1.0, catalog.load_seconds / traffic.interval_seconds)
     held = 1.0 + np.maximum(0.0, traffic.burst - 1.0) * meanwhile
     cold = np.minimum(traffic.active_share * misses * held, requests)
-    lost = cold * late + (requests - cold) * _queued_too_long(traffic, needs)
-    return float(np.clip(1.0 - lost.sum() / requests.sum(), 0.0, 1.0))
+    return np.asarray(cold * late + (requests - cold) * _queued_too_long(traffic, needs, fleet))
+
+
+def with_present_rates(traffic: Traffic, rates_per_second: Floats) -> Traffic:
+    """The same where what is asked now, of some models, is far above what is usual in their busy intervals.
+
+    Rates are means over about `RATE_WINDOW_SECONDS`; what chance alone can make of so few requests is taken off.
+    """
+    sure = rates_per_second - SURE_DEVIATIONS * np.sqrt(rates_per_second / (2.0 * RATE_WINDOW_SECONDS))
+    present = sure * traffic.interval_seconds
+    bursts = present > BURST_FACTOR * traffic.burst
+    return Traffic(
+        np.where(bursts, 1.0, traffic.active_share),
+        np.where(bursts, present, traffic.burst),
+        traffic.interval_seconds,
+    )
 
 
 def _late(catalog: Catalog, traffic: Traffic, needs: Needs, misses: Floats, fleet: Fleet) -> Floats:
@@ -91,10 +123,32 @@ def _late(catalog: Catalog, traffic: Traffic, needs: Needs, misses: Floats, flee
     return np.asarray(np.where(np.isinf(needs.latency_seconds), 0.0, np.where(slack <= 0.0, 1.0, waits)))
 
 
-def _queued_too_long(traffic: Traffic, needs: Needs) -> Floats:
-    """Queueing at as many copies as the planner gives a busy model: each at most `BUSY` of its time in use."""
+def _queued_too_long(traffic: Traffic, needs: Needs, fleet: Fleet) -> Floats:
+    """Queueing at as many copies as the planner gives a busy model, as far as there are pods. What is beyond the
+    whole time of all pods waits without end.
+    """
     demand = traffic.burst * needs.execution_seconds / traffic.interval_seconds
-    busy = demand / np.maximum(1.0, np.ceil(demand / BUSY))
-    slack = np.maximum(0.0, needs.latency_seconds / np.maximum(1e-9, needs.execution_seconds) - 1.0)
-    tail = busy * np.exp(-2.0 * (1.0 - busy) * slack / np.maximum(0.05, busy))
-    return np.asarray(np.where(np.isinf(needs.latency_seconds), 0.0, tail))
+    busy = demand / np.clip(np.ceil(demand / needs.busiest), 1.0, fleet.pods)
+    beyond = np.maximum(0.0, 1.0 - 1.0 / np.maximum(busy, 1e-9))
+    late = _late_in_queue(np.minimum(busy, 1.0), _slack(needs.execution_seconds, needs.latency_seconds))
+    return np.asarray(np.where(np.isinf(needs.latency_seconds), 0.0, np.maximum(late, beyond)))
+
+
+def _slack(execution_seconds: Floats, latency_seconds: Floats) -> Floats:
+    """How many executions a request may wait in the queue."""
+    return np.asarray(np.maximum(0.0, latency_seconds / np.maximum(1e-9, execution_seconds) - 1.0))
+
+
+def _late_in_queue(busy: Floats, slack: Floats) -> Floats:
+    return np.asarray(busy * np.exp(-2.0 * (1.0 - busy) * slack / np.maximum(0.05, busy)))
+
+
+def busiest(execution_seconds: Floats, latency_seconds: Floats, percentile: Floats) -> Floats:
+    """The share of their time that copies may be in use such that the percentile still waits short enough."""
+    slack, allowed = _slack(execution_seconds, latency_seconds), 1.0 - percentile / 100.0
+    low, high = np.full_like(slack, LEAST_BUSY), np.full_like(slack, BUSY)
+    for _ in range(12):
+        middle = (low + high) / 2.0
+        holds = _late_in_queue(middle, slack) <= allowed
+        low, high = np.where(holds, middle, low), np.where(holds, high, middle)
+    return np.asarray(np.where(np.isinf(latency_seconds) | (high >= BUSY), BUSY, low))

@@ -1,13 +1,13 @@
 """More copies of busy models: a copy is worth the queueing that it spares."""
 
+import numpy as np
+
+from larder.core.attainment import BUSY, LEAST_BUSY, busiest
 from larder.core.fetching import FETCH_MARGIN, is_refused
 from larder.core.placing import Draft, best_offer, evict
 from larder.core.plan import Reason
 from larder.core.snapshot import Model, PlacementState
 from larder.core.worth import RATE_AGE_SECONDS, copy_worth
-
-BUSY = 0.7
-"""Share of its copies' time that a model may use before another copy is considered."""
 
 
 def add_copies(draft: Draft) -> None:
@@ -27,7 +27,17 @@ def _is_busy(draft: Draft, model: Model) -> bool:
     if model.max_copies is not None and len(copies) >= model.max_copies:
         return False
     fresh = draft.now_seconds - rate.at_seconds <= RATE_AGE_SECONDS
-    return fresh and rate.per_second * model.execution_seconds.mean > BUSY * len(copies)
+    busy = rate.per_second * model.execution_seconds.mean / len(copies)
+    return fresh and (busy > BUSY or (busy > LEAST_BUSY and busy > _busiest(model)))
+
+
+def _busiest(model: Model) -> float:
+    """How busy its copies may be before the objective's percentile falls short."""
+    objective, execution = model.objective, model.execution_seconds
+    if objective.latency_seconds is None or execution is None:
+        return BUSY
+    one = [np.array([value]) for value in (execution.mean, objective.latency_seconds, objective.percentile)]
+    return float(busiest(*one)[0])
 
 
 def _add_copy(draft: Draft, model: Model) -> None:

@@ -14,12 +14,15 @@ A closed interval costs a constant time per model.
 """
 
 from collections import deque
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from larder.core.attainment import Traffic
 from larder.core.outlook import Floats, Outlook
+
+_Number = TypeVar("_Number", np.uint8, np.int64, np.float32, np.float64)
 
 RING = 512
 GAPS = 512
@@ -55,6 +58,17 @@ def _chance(logit: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -9.0, 9.0))), dtype=np.float64)
 
 
+def _columns(values: NDArray[_Number], kept: NDArray[np.int64], fresh: float) -> NDArray[_Number]:
+    """The last axis in another order; where `kept` is -1, a new column of `fresh`."""
+    found = np.take(values, np.maximum(kept, 0), axis=-1) if values.shape[-1] else _none(values, len(kept))
+    found[..., kept < 0] = fresh
+    return found
+
+
+def _none(values: NDArray[_Number], count: int) -> NDArray[_Number]:
+    return np.zeros((*values.shape[:-1], count), values.dtype)
+
+
 class _Gaps:
     """Gap histograms as hazards: how often a gap that reached an age ended there."""
 
@@ -83,6 +97,13 @@ class _Gaps:
         self.age = np.where(active, 0, np.where(self.age >= 0, self.age + 1, -1))
         if interval % FORGET_EVERY == FORGET_EVERY - 1:
             self._forget(0.5 ** (FORGET_EVERY / FORGET_HALF_LIFE))
+
+    def rearrange(self, kept: NDArray[np.int64]) -> None:
+        """As `Forecaster.rearrange`."""
+        self.age = _columns(self.age, kept, -1)
+        self._ended = np.ascontiguousarray(_columns(self._ended.T, kept, 0.0).T)
+        self._reached = np.ascontiguousarray(_columns(self._reached.T, kept, 0.0).T)
+        self._rows = np.arange(len(kept))
 
     def _forget(self, kept: float) -> None:
         self._ended *= kept
@@ -118,6 +139,34 @@ class Forecaster:
     def add(self, counts: NDArray[np.int64] | Floats) -> None:
         """Take in requests of the present interval, one number a model."""
         self._now += counts
+
+    @property
+    def closed_intervals(self) -> int:
+        """How many intervals were learned from."""
+        return self._closed
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Which models were ever asked for."""
+        return np.logical_or(self._gaps.age >= 0, self._now > 0)
+
+    def skip_intervals(self, count: int) -> None:
+        """Nobody knows what was asked in the present interval and `count - 1` more: they teach nothing."""
+        self._now = np.zeros(self._models)
+        self._start_seconds += count * self._interval_seconds
+
+    def rearrange(self, kept: NDArray[np.int64]) -> None:
+        """Models came or went: `kept` has, for each model from now on, its number until now; -1: a new one."""
+        numbers = {int(old): new for new, old in enumerate(kept) if old >= 0}
+        self._models = len(kept)
+        self._gaps.rearrange(kept)
+        self._ring, self._averages = _columns(self._ring, kept, 0), _columns(self._averages, kept, 0.01)
+        self._burst, self._now = _columns(self._burst, kept, 1.0), _columns(self._now, kept, 0.0)
+        for at, (closed, rows, inputs, seen) in enumerate(self._asked):
+            stays = np.isin(rows, kept)
+            found = np.array([numbers[row] for row in rows[stays].tolist()], dtype=np.int64)
+            self._asked[at] = (closed, found, inputs[stays], seen[stays])
+        self._unused, self._used = self._predict(to_learn=False)
 
     def close_interval(self) -> None:
         """The present interval is over: learn from it."""
@@ -163,12 +212,13 @@ class Forecaster:
         lately = self._averages[1] > LATELY_ACTIVE
         return np.asarray(np.where(lately, self._burst / self._interval_seconds, 0.0))
 
-    def _predict(self) -> tuple[Floats, Floats]:
+    def _predict(self, to_learn: bool = True) -> tuple[Floats, Floats]:
         """Hazards per window from the present interval on, and from the next on for models used in the present one."""
         inputs = self._inputs(self._closed, self._gaps.age, self._averages, False)
         seen = self._gaps.age >= 0
-        rows = (self._closed * LEARNED_ROWS + np.arange(min(LEARNED_ROWS, self._models))) % max(1, self._models)
-        self._asked.append((self._closed, rows, inputs[rows], seen[rows]))
+        if to_learn:
+            rows = (self._closed * LEARNED_ROWS + np.arange(min(LEARNED_ROWS, self._models))) % max(1, self._models)
+            self._asked.append((self._closed, rows, inputs[rows], seen[rows]))
         unused = _chance(inputs @ self._weights)
         unused[~seen] = UNSEEN_HAZARD
         after = self._averages + self._steps * (1.0 - self._averages)

@@ -52,18 +52,28 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Appraisal:
-    """Seconds of waiting spared per second by keeping, or by fetching, each model of the catalog."""
+    """Seconds of waiting spared per second by keeping, or by fetching, each model of the catalog.
+
+    `known` False: the forecast has not watched for long enough to say anything of this model.
+    """
 
     catalog: Catalog
     keep: Floats
     fetch: Floats
     fetch_density: Floats
     smallest_bytes: float
+    miss_cost: Floats
+    known: NDArray[np.bool_]
 
     def keep_value(self, name: str) -> float | None:
-        """What keeping this model spares; None: it is not in the catalog."""
+        """What keeping this model spares; None: nobody can say yet."""
         at = self.catalog.index.get(name)
-        return None if at is None else float(self.keep[at])
+        return None if at is None or not self.known[at] else float(self.keep[at])
+
+    def cost_of_miss(self, name: str) -> float | None:
+        """What one miss of this model costs, in seconds of waiting; None: it is not in the catalog."""
+        at = self.catalog.index.get(name)
+        return None if at is None else float(self.miss_cost[at])
 
 
 def lateness(objective: Objective, load_seconds: float) -> float:
@@ -96,8 +106,8 @@ def make_catalog(models: Mapping[str, Model], default_bytes: int, default_load_s
     )
 
 
-def appraise(catalog: Catalog, outlook: Outlook) -> Appraisal:
-    """Put a price on every model: urgency times the cost of one miss.
+def appraise(catalog: Catalog, outlook: Outlook, known: NDArray[np.bool_] | None = None) -> Appraisal:
+    """Put a price on every model: urgency times the cost of one miss. What is not `known` is not worth fetching.
 
     A miss makes its first request wait for the load, and those that come meanwhile for half of it on average;
     where there is an objective, each of them also misses it with the chance of `lateness`.
@@ -105,5 +115,7 @@ def appraise(catalog: Catalog, outlook: Outlook) -> Appraisal:
     meanwhile = outlook.burst_rate * catalog.load_seconds
     cost = catalog.load_seconds * (1.0 + meanwhile / 2.0) + catalog.miss_seconds * (1.0 + meanwhile)
     cost *= catalog.weight
-    fetch = outlook.late_urgency * cost
-    return Appraisal(catalog, outlook.urgency * cost, fetch, fetch / catalog.bytes_, float(min(catalog.bytes_)))
+    known = np.ones(len(cost), dtype=bool) if known is None else known
+    fetch = np.where(known, outlook.late_urgency * cost, 0.0)
+    density, smallest = fetch / catalog.bytes_, float(min(catalog.bytes_))
+    return Appraisal(catalog, outlook.urgency * cost, fetch, density, smallest, cost, known)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from larder.core.attainment import Fleet, Needs, predict
+from larder.core.attainment import Fleet, Needs, busiest, predict
 from larder.core.autoscaler import Limits, desired_pods
 from larder.core.outlook import Catalog
 from larder.core.plan import Reason, Scale
@@ -44,11 +44,11 @@ def _autoscale(snapshot: Snapshot, asked: int, now_seconds: float) -> tuple[int,
 def needs_of(catalog: Catalog, snapshot: Snapshot) -> Needs:
     """Execution times and objectives in the order of the catalog."""
     models = [snapshot.models.get(name) for name in catalog.names]
-    return Needs(
-        np.array([_execution(m) for m in models]),
-        np.array([np.inf if m is None or m.objective.latency_seconds is None else _latency(m) for m in models]),
-        np.array([0.0 if m is None else m.objective.cold_start_seconds or 0.0 for m in models]),
-    )
+    execution = np.array([_execution(m) for m in models])
+    latency = np.array([np.inf if m is None or m.objective.latency_seconds is None else _latency(m) for m in models])
+    cold = np.array([0.0 if m is None else m.objective.cold_start_seconds or 0.0 for m in models])
+    percentile = np.array([99.0 if m is None else m.objective.percentile for m in models])
+    return Needs(execution, latency, cold, busiest(execution, latency, percentile))
 
 
 def _execution(model: Model | None) -> float:

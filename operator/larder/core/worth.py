@@ -55,11 +55,11 @@ def copy_worth(snapshot: Snapshot, model: Model, copies: int, now_seconds: float
 def resident_worth(snapshot: Snapshot, placement: Placement, copies: int, now_seconds: float) -> Worth:
     """What one of `copies` equal copies of a declared model is worth.
 
-    By the appraisal where there is one; else by rate and recency, a copy never used counting from its load on.
+    By the appraisal where it knows the model; else by rate and recency, a copy never used counting from its load on.
     """
-    model = snapshot.models[placement.model]
+    model, cost = snapshot.models[placement.model], None
     if snapshot.appraisal is not None:
-        value = snapshot.appraisal.keep_value(placement.model)
+        value, cost = snapshot.appraisal.keep_value(model.name), snapshot.appraisal.cost_of_miss(model.name)
         if value is not None:
             return (model.priority, value / copies + copy_worth(snapshot, model, copies, now_seconds))
     used_seconds = placement.last_used_seconds
@@ -67,4 +67,4 @@ def resident_worth(snapshot: Snapshot, placement: Placement, copies: int, now_se
         used_seconds = placement.since_seconds
     rate = request_rate(snapshot, placement.model, used_seconds, now_seconds)
     spared = copy_worth(snapshot, model, copies, now_seconds)
-    return (model.priority, rate * load_seconds(model) / copies + spared)
+    return (model.priority, rate * (load_seconds(model) if cost is None else cost) / copies + spared)

@@ -105,7 +105,9 @@ class Activator:
             await stack.enter_async_context(_on_port(runner, address, port))
 
     async def _count(self, admin: EnvoyAdmin) -> None:
-        """Tell the operators once a second what was asked of each model, hot and cold."""
+        """Tell the operators once a second what was asked of each model, hot and cold; also that nothing was: who is
+        silent is not idle, but unknown.
+        """
         hot_before: dict[str, int] | None = None
         cold_before: dict[str, int] = {}
         at = self.state.now_seconds()
@@ -118,7 +120,8 @@ class Activator:
                 continue
             now, cold = self.state.now_seconds(), self.metrics.cold_totals()
             # Apart, because Envoy's counters begin anew when it restarts and the activator's do not.
-            if hot_before is not None and (added := _sum(growth(hot_before, hot), growth(cold_before, cold))):
+            if hot_before is not None:
+                added = _sum(growth(hot_before, hot), growth(cold_before, cold))
                 self._demand.publish(Counts(now - at, {name: ModelCount(count) for name, count in added.items()}))
             hot_before, cold_before, at = hot, cold, now
 

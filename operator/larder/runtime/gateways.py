@@ -14,14 +14,17 @@ from typing import Final, Protocol
 
 from larder.api.demand import Counts, Message, ModelCount, Seen, Waiting
 from larder.core import snapshot as core
+from larder.core.attainment import RATE_WINDOW_SECONDS
+from larder.core.worth import RATE_AGE_SECONDS
 from larder.errors import LarderError, UnavailableError
 from larder.runtime.gather import Heard
 from larder.runtime.pods import PodView
 
 log = logging.getLogger(__name__)
 
-RATE_WINDOW_SECONDS: Final = 10.0
-"""The last so many seconds weigh as much as all before."""
+SILENT_SECONDS: Final = 5.0
+"""Gateways count once a second, also where nothing was asked; who is not heard for so long is unknown, not idle."""
+KNOWN_SHARE: Final = 0.5
 NEGLIGIBLE_RATE: Final = 0.001
 RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SEND_SECONDS: Final = 2.0
@@ -52,7 +55,18 @@ class Link:
     seen: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     counted_seconds: float | None = None
+    ready_seconds: float | None = None
+    covered_seconds: float = 0.0
+    """Time that counts told of since coverage was last taken."""
+    fresh: bool = True
+    """Whether it came since then."""
     outbox: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
+
+    def quiet_before(self, at_seconds: float) -> bool:
+        """Whether it is ready and has not counted since then."""
+        if self.ready_seconds is None:
+            return False
+        return max(self.ready_seconds, self.counted_seconds or self.ready_seconds) < at_seconds
 
 
 class Listener(Protocol):
@@ -60,6 +74,9 @@ class Listener(Protocol):
 
     def demand_changed(self, models: Iterable[str]) -> None:
         """These models wait, or were used."""
+
+    def counted(self, requests: Mapping[str, int]) -> None:
+        """A gateway counted these requests since it told last."""
 
     def known(self) -> Iterable[Message]:
         """All hints and failures that a gateway must know."""
@@ -86,6 +103,8 @@ class Gateways:
             else:
                 link = self._links[uid] = Link(view)
                 link.task = asyncio.create_task(self._run(link), name=f"demand stream of {view.name}")
+            link = self._links[uid]
+            link.ready_seconds = (link.ready_seconds or self._now()) if _counts(link) else None
         self._notify()
 
     async def close(self) -> None:
@@ -98,7 +117,30 @@ class Gateways:
 
     def heard(self) -> Heard:
         """What waits now, and present rates, over all gateways."""
-        return Heard(_waiting(self._links.values(), self._now()), _rates(self._links.values()))
+        links, now = self._links.values(), self._now()
+        return Heard(_waiting(links, now), _rates(links, now))
+
+    def silent(self) -> tuple[str, ...]:
+        """The ready gateways that have not counted for a while: what they are asked is not known."""
+        late = self._now() - SILENT_SECONDS
+        return tuple(sorted(link.view.name for link in self._links.values() if link.quiet_before(late)))
+
+    def hears_all(self) -> bool:
+        """Whether what is asked of the pool is known: there are ready gateways, and all of them count."""
+        return any(_counts(link) for link in self._links.values()) and not self.silent()
+
+    def take_coverage(self, interval_seconds: float) -> bool:
+        """Whether counts told of most of the last so many seconds, of every ready gateway that was there all the time.
+
+        Coverage is counted from here on anew.
+        """
+        least = KNOWN_SHARE * interval_seconds
+        ready = [link for link in self._links.values() if _counts(link)]
+        known = any(link.covered_seconds >= least for link in ready)
+        known = known and all(link.fresh or link.covered_seconds >= least for link in ready)
+        for link in self._links.values():
+            link.covered_seconds, link.fresh = 0.0, False
+        return known
 
     def tell(self, message: Message) -> None:
         """Send to every gateway that is connected; the others get the whole state when they connect."""
@@ -115,7 +157,7 @@ class Gateways:
         return self._behind(pod_uid, version)
 
     def _behind(self, pod_uid: str, version: tuple[int, int]) -> tuple[str, ...]:
-        counted = [link for link in self._links.values() if link.view.ready and not link.view.deleting]
+        counted = [link for link in self._links.values() if _counts(link)]
         return tuple(sorted(link.view.name for link in counted if link.seen.get(pod_uid, (-1, -1)) < version))
 
     def _notify(self) -> None:
@@ -166,6 +208,7 @@ class Gateways:
                     self._notify()
                 case Counts():
                     _count(link, message, self._now())
+                    self._listener.counted({name: count.requests for name, count in message.models.items()})
                     self._listener.demand_changed(name for name, c in message.models.items() if _in_use(c))
                 case _:
                     log.warning("%s says what only the operator says: %s", link.view.name, type(message).__name__)
@@ -210,6 +253,10 @@ def _both(one: core.Waiting, other: core.Waiting) -> core.Waiting:
     )
 
 
+def _counts(link: Link) -> bool:
+    return link.view.ready and not link.view.deleting
+
+
 def _in_use(count: ModelCount) -> bool:
     return count.requests > 0 or bool(count.in_flight)
 
@@ -217,6 +264,7 @@ def _in_use(count: ModelCount) -> bool:
 def _count(link: Link, message: Counts, now_seconds: float) -> None:
     """A connected gateway names the models that changed: the others had no request in the interval."""
     link.counted_seconds = now_seconds
+    link.covered_seconds += message.interval_seconds
     interval = max(message.interval_seconds, 1e-3)
     weight = 1.0 - math.exp(-interval / RATE_WINDOW_SECONDS)
     for name in set(link.rates) | set(message.models):
@@ -228,11 +276,11 @@ def _count(link: Link, message: Counts, now_seconds: float) -> None:
             del link.rates[name]
 
 
-def _rates(links: Iterable[Link]) -> dict[str, core.Rate]:
-    """Summed over gateways; as old as the oldest of them."""
+def _rates(links: Iterable[Link], now_seconds: float) -> dict[str, core.Rate]:
+    """Summed over the gateways that counted lately; as old as the oldest of them."""
     found: dict[str, core.Rate] = {}
     for link in links:
-        if link.counted_seconds is None:
+        if link.counted_seconds is None or now_seconds - link.counted_seconds > RATE_AGE_SECONDS:
             continue
         for name, rate in link.rates.items():
             before = found.get(name)

@@ -24,6 +24,7 @@ from larder.runtime.books import PodBook
 from larder.runtime.declared import resolve
 from larder.runtime.doubts import Doubts
 from larder.runtime.failures import container_lost, failure_message, heal_failures
+from larder.runtime.forecasts import Expected
 from larder.runtime.gates import set_gate
 from larder.runtime.gather import gather
 from larder.runtime.memory import remembered
@@ -80,6 +81,9 @@ class PoolLoop:
     _asked_seconds: float | None = None
     _scaled: tuple[int, float] | None = None
     _advised: tuple[Action, ...] = ()
+    _expected: Expected = field(default_factory=Expected)
+    _settled_seconds: float | None = None
+    """Since when, on the monotonic clock, the number of pods is the same and what is asked is known."""
 
     def wake(self) -> None:
         """Take another round soon."""
@@ -119,8 +123,10 @@ class PoolLoop:
         """One round; return the seconds until the next one is due without any change."""
         began = self.state.clock.monotonic()
         self._sync()
+        self._foresee()
         snapshot, now = self._look(), self.state.clock.unix()
         decided = plan(snapshot, now)
+        self.state.forecasts.judge(snapshot)
         self.unplaced = {item.model: item for item in decided.unplaced}
         if self.state.pool.mode == "Advise":
             self._advise(decided)
@@ -135,6 +141,7 @@ class PoolLoop:
 
     def _scale(self, pods: int) -> None:
         self._scaled = (pods, self.state.clock.monotonic())
+        self._settled_seconds = self.state.clock.monotonic()
         self.scale(pods)
 
     def _asked_pods(self) -> int | None:
@@ -146,6 +153,12 @@ class PoolLoop:
         return pods if self.state.clock.monotonic() - at_seconds < SCALE_SECONDS else deployed.pods
 
     def _look(self) -> Snapshot:
+        state, now = self.state, self.state.clock.unix()
+        settled = self._settled_seconds
+        at = None if settled is None else now - (state.clock.monotonic() - settled)
+        return self._expected.onto(self._gather(), at)
+
+    def _gather(self) -> Snapshot:
         state = self.state
         return gather(
             state.pool,
@@ -154,6 +167,15 @@ class PoolLoop:
             state.gateways.heard(),
             self._asked_pods(),
         )
+
+    def _foresee(self) -> None:
+        """Ask the forecast. While a gateway is silent, what is asked may be more than is known: no pod goes then."""
+        state = self.state
+        if self._settled_seconds is None or not state.gateways.hears_all():
+            self._settled_seconds = state.clock.monotonic()
+        state.forecasts.declare(state.declared.serving)
+        state.forecasts.advance(state.gateways.take_coverage)
+        self._expected = state.forecasts.expected(self._gather(), state.clock.unix())
 
     def _sync(self) -> None:
         state = self.state
@@ -247,6 +269,7 @@ class PoolLoop:
     def _pause(self, snapshot: Snapshot, now: float, doubtful_until: float | None) -> float:
         """Until a failed load may be tried again, a protected model may go, or a request is too late."""
         due = [now + self.state.timings.resync]
+        due += [now + self.state.timings.look_ahead] if snapshot.appraisal is not None else []
         due += [doubtful_until] if doubtful_until is not None else []
         due += [m.retry_at_seconds for m in snapshot.models.values() if m.retry_at_seconds is not None]
         if snapshot.waiting or self.unplaced:

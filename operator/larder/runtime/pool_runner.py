@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -18,6 +18,7 @@ from larder.runtime.books import Books
 from larder.runtime.children import Keys
 from larder.runtime.declared import resolve
 from larder.runtime.doubts import Doubts
+from larder.runtime.forecasts import Forecasts
 from larder.runtime.gateways import Gateways, Socket
 from larder.runtime.leadership import Fence, NotLeadingError
 from larder.runtime.memory import last_decision
@@ -91,6 +92,7 @@ class PoolRunner:
             declared=resolve(()),
             books=books,
             gateways=gateways,
+            forecasts=Forecasts(clock.monotonic),
             publisher=publisher,
             controls=Controls(self._open_control),
             fence=surface.fence,
@@ -127,6 +129,10 @@ class PoolRunner:
     def demand_changed(self, models: Iterable[str]) -> None:
         """Gateways say that these models wait or were used."""
         self.loop.demand_changed(models)
+
+    def counted(self, requests: Mapping[str, int]) -> None:
+        """A gateway counted these requests since it told last."""
+        self.state.forecasts.count(requests)
 
     def known(self) -> Iterable[Message]:
         """What a gateway must know that connects now."""
@@ -228,6 +234,7 @@ class PoolRunner:
             taken=self._upkeep.taken,
             unmounted=self._mounts.unmounted,
             desired_pods=deployed.pods if deployed else None,
+            verdict=self.state.forecasts.verdict,
         )
 
     def _triton(self) -> dict[str, PodView]:

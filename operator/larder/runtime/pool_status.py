@@ -7,6 +7,7 @@ from larder.api import names
 from larder.api.conditions import Condition, ConditionReason, PoolCondition
 from larder.api.resources import ModelPool
 from larder.api.status import ModelPoolStatus
+from larder.core.objectives import Verdict
 from larder.runtime.books import Books
 from larder.runtime.model_status import Facts, is_resident
 from larder.runtime.pods import PodView, Trouble
@@ -25,6 +26,7 @@ class Surroundings:
     taken: str = ""
     unmounted: Mapping[str, str] = field(default_factory=dict)
     desired_pods: int | None = None
+    verdict: Verdict | None = None
 
 
 def pool_status(given: Facts, around: Surroundings, now_seconds: float) -> ModelPoolStatus:
@@ -42,7 +44,7 @@ def pool_status(given: Facts, around: Surroundings, now_seconds: float) -> Model
         models_declared=len(given.serving),
         conditions=tuple(
             Condition(c.type, c.status, c.reason, c.message, pool.meta.generation)
-            for c in _conditions(pool, books, around, now_seconds)
+            for c in _conditions(given, around, now_seconds)
         ),
         last_decision=books.last_decision,
     )
@@ -66,7 +68,8 @@ def invalid_status(generation: int, message: str) -> ModelPoolStatus:
     return ModelPoolStatus(generation, 0, 0, "", 0, 0, 0, 0, (ready, accepted))
 
 
-def _conditions(pool: ModelPool, books: Books, around: Surroundings, now_seconds: float) -> tuple[Condition, ...]:
+def _conditions(given: Facts, around: Surroundings, now_seconds: float) -> tuple[Condition, ...]:
+    pool, books = given.pool, given.books
     pods, gateway = _pods_healthy(books, around), _gateway_ready(around)
     return (
         _ready(around, pods, gateway),
@@ -74,6 +77,7 @@ def _conditions(pool: ModelPool, books: Books, around: Surroundings, now_seconds
         pods,
         gateway,
         _autoscaling(pool, around),
+        _feasible(given, around.verdict),
         Condition(
             PoolCondition.METRICS_AVAILABLE,
             False,
@@ -156,6 +160,20 @@ def _autoscaling(pool: ModelPool, around: Surroundings) -> Condition:
         text = f"{pods.max} pods are the most that spec.pods.max allows"
         return Condition(PoolCondition.AUTOSCALING, True, ConditionReason.AT_MAXIMUM, text)
     return _good(PoolCondition.AUTOSCALING)
+
+
+def _feasible(given: Facts, verdict: Verdict | None) -> Condition:
+    kind, pods = PoolCondition.OBJECTIVES_FEASIBLE, given.pool.pods
+    if all(model.slo.latency_seconds is None for model in given.serving.values()):
+        return Condition(kind, True, ConditionReason.NO_OBJECTIVES, "no Model has a latency objective")
+    if verdict is None:
+        return Condition(kind, None, ConditionReason.NOT_YET_KNOWN, "too little was asked yet to say")
+    if verdict.is_feasible:
+        return _good(kind)
+    limit = f"spec.pods.max allows {pods.max}" if pods.fixed is None else f"spec.pods.fixed sets {pods.fixed}"
+    takes = f"it would take {verdict.pods_needed}" if verdict.pods_needed else "more pods would not help"
+    text = f"{verdict.model} falls short of its objective: {limit} pods, {takes}"
+    return Condition(kind, False, ConditionReason.TOO_FEW_PODS_ALLOWED, text)
 
 
 def _repository(books: Books, around: Surroundings) -> Condition:

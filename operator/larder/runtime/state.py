@@ -9,6 +9,7 @@ from larder.api import names
 from larder.api.resources import Model, ModelPool
 from larder.runtime.books import Books, PodBook
 from larder.runtime.declared import Declared
+from larder.runtime.forecasts import Forecasts
 from larder.runtime.gateways import Gateways
 from larder.runtime.leadership import Fence
 from larder.runtime.pods import PodView
@@ -59,6 +60,7 @@ class Timings:
     leaking_pause: float = 5.0
     settle: float = 0.1
     resync: float = 30.0
+    look_ahead: float = 5.0
     status: float = 1.0
     statistics: float = 5.0
     dead_unload: float = 3.0
@@ -102,6 +104,7 @@ class PoolState:
     declared: Declared
     books: Books
     gateways: Gateways
+    forecasts: Forecasts
     publisher: Publisher
     controls: Controls
     fence: Fence

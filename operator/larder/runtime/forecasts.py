@@ -1,0 +1,145 @@
+"""One pool's forecast in the operator: fed by the gateways' counts, asked once a round.
+
+Intervals run on the monotonic clock, so that a wall clock that jumps teaches nothing. An interval in which a gateway
+was silent is unknown, not idle: it teaches nothing. A new leader's forecast begins anew; until it has watched for
+`WARM_INTERVALS`, what it has not seen asked for is valued by recency.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from larder.core import snapshot as core
+from larder.core.attainment import Traffic, with_present_rates
+from larder.core.forecast import Forecaster
+from larder.core.objectives import Verdict, judge, target_attainment
+from larder.core.outlook import Appraisal, Catalog, Floats, appraise, make_catalog
+from larder.core.sizing import needs_of
+from larder.core.worth import ASSUMED_LOAD_SECONDS, RATE_AGE_SECONDS
+
+INTERVAL_SECONDS: Final = 60.0
+WARM_INTERVALS: Final = 60
+SIZE_SECONDS: Final = 2.0
+"""How often the number of pods is thought about; a plan between keeps it."""
+
+JUDGE_SECONDS: Final = 15.0
+"""How often it is judged at most whether the objectives can be met; the status says so, and each change is a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is forecast at one moment; None: nothing can be said."""
+
+    rates: Mapping[str, core.Rate] = field(default_factory=dict)
+    appraisal: Appraisal | None = None
+    traffic: Traffic | None = None
+    target_attainment: float | None = None
+
+    def onto(self, snapshot: core.Snapshot, settled_seconds: float | None) -> core.Snapshot:
+        """The snapshot with the forecast; `settled_seconds` is since when nothing stands against fewer pods."""
+        return replace(
+            snapshot,
+            settings=replace(snapshot.settings, target_attainment=self.target_attainment),
+            rates=self.rates,
+            appraisal=self.appraisal,
+            traffic=self.traffic,
+            scaled_at_seconds=settled_seconds,
+        )
+
+
+class Forecasts:
+    """One pool. `verdict` is whether the objectives can be met, as judged last; None: too little is known."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._names: tuple[str, ...] = ()
+        self._numbers: dict[str, int] = {}
+        self._forecaster = Forecaster(0, INTERVAL_SECONDS, monotonic())
+        self._counted = False
+        self._sized_seconds = self._judged_seconds = float("-inf")
+        self.verdict: Verdict | None = None
+
+    @property
+    def watched_intervals(self) -> int:
+        """Intervals of `INTERVAL_SECONDS` that the forecast has learned from."""
+        return self._forecaster.closed_intervals
+
+    def count(self, requests: Mapping[str, int]) -> None:
+        """A gateway tells what was asked of it since it told last."""
+        self._counted = True
+        counts = np.zeros(len(self._names))
+        for name, count in requests.items():
+            if (number := self._numbers.get(name)) is not None:
+                counts[number] += count
+        self._forecaster.add(counts)
+
+    def declare(self, names: Iterable[str]) -> None:
+        """These are the pool's models now. What is known of those that stay, stays."""
+        present = tuple(sorted(names))
+        if present == self._names:
+            return
+        self._forecaster.rearrange(np.array([self._numbers.get(name, -1) for name in present], dtype=np.int64))
+        self._names, self._numbers = present, {name: n for n, name in enumerate(present)}
+
+    def advance(self, is_known: Callable[[float], bool]) -> None:
+        """Close intervals that are over; `is_known` says whether every gateway counted through the last so many
+        seconds. What lies beyond one interval was not watched: the loop itself was away.
+        """
+        forecaster, now = self._forecaster, self._monotonic()
+        if now < forecaster.interval_end_seconds:
+            return
+        if is_known(INTERVAL_SECONDS):
+            forecaster.close_interval()
+        if (missed := now - forecaster.interval_end_seconds) >= 0.0:
+            forecaster.skip_intervals(1 + int(missed / INTERVAL_SECONDS))
+
+    def expected(self, snapshot: core.Snapshot, now_seconds: float) -> Expected:
+        """What is forecast now, of a snapshot without forecast."""
+        forecaster = self._forecaster
+        if not self._counted or not self._names:
+            return Expected(snapshot.rates)
+        catalog = make_catalog(snapshot.models, snapshot.settings.default_model_bytes, ASSUMED_LOAD_SECONDS)
+        assert catalog.names == self._names, "the forecast is of the declared models"
+        known = forecaster.seen | (forecaster.closed_intervals >= WARM_INTERVALS)
+        appraisal = appraise(catalog, forecaster.outlook(self._monotonic(), catalog.load_seconds), known)
+        rates = _present(catalog, snapshot, now_seconds)
+        traffic = with_present_rates(forecaster.traffic(), rates)
+        busy = _busy(catalog, np.maximum(rates, forecaster.busy_rates_per_second()), now_seconds)
+        return Expected({**snapshot.rates, **busy}, appraisal, traffic, self._target(catalog, snapshot, traffic))
+
+    def judge(self, snapshot: core.Snapshot) -> None:
+        """Judge now and then whether the objectives can be met, when the number of pods is thought about as well."""
+        now, appraisal = self._monotonic(), snapshot.appraisal
+        if snapshot.settings.target_attainment is None or appraisal is None:
+            return
+        if self.verdict is None or now - self._judged_seconds >= JUDGE_SECONDS:
+            self._judged_seconds = now
+            self.verdict = judge(snapshot, needs_of(appraisal.catalog, snapshot))
+
+    def _target(self, catalog: Catalog, snapshot: core.Snapshot, traffic: Traffic) -> float | None:
+        """What is to hold, now and then: between, the number of pods is left as it is."""
+        now = self._monotonic()
+        if now - self._sized_seconds < SIZE_SECONDS:
+            return None
+        self._sized_seconds = now
+        target = target_attainment([snapshot.models[name].objective for name in catalog.names], traffic)
+        if target is None:
+            self.verdict = None
+        return target
+
+
+def _present(catalog: Catalog, snapshot: core.Snapshot, now_seconds: float) -> Floats:
+    """Requests per second by what gateways told lately; what is older is not what is asked now."""
+    found = np.zeros(len(catalog.names))
+    for name, rate in snapshot.rates.items():
+        number = catalog.index.get(name)
+        if number is not None and now_seconds - rate.at_seconds <= RATE_AGE_SECONDS:
+            found[number] = rate.per_second
+    return found
+
+
+def _busy(catalog: Catalog, rates: Floats, now_seconds: float) -> dict[str, core.Rate]:
+    """Copies are made for the rate while a model is busy, not for its average."""
+    return {catalog.names[n]: core.Rate(float(rates[n]), now_seconds) for n in np.nonzero(rates)[0].tolist()}
