@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help venv check render test unit cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway
+.PHONY: help venv check render test unit churn cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ demo-down: venv ## remove what the demo made
 
 test: venv ## everything, each suite within its share of the time (CONTRIBUTING.md)
 	$(BIN)/python -m e2e.suites
+
+churn: venv ## 100,000 requests while everything happens to a pool (an hour; goes on where it was interrupted)
+	$(BIN)/python -m e2e.churn
 
 bench-coldstart: venv ## what a cold request costs over Triton's own load
 	$(BIN)/python -m benchmarks.coldstart

@@ -32,6 +32,11 @@ def import_image(node: Node, archive: Path) -> None:
     _ctr(node, "images", "import", str(archive), seconds=IMPORT_SECONDS)
 
 
+def tag_image(node: Node, reference: str, alias: str) -> None:
+    """Give an image a second name; harmless where it has it."""
+    _ctr(node, "images", "tag", "--force", reference, alias)
+
+
 def remove_all(node: Node) -> None:
     """Remove every container with its task and its snapshot; what ran in them must have been ended."""
     tasks = _ctr(node, "tasks", "list", "-q").split()

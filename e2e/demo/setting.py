@@ -41,7 +41,8 @@ def apply(used: Target, timeline: Timeline) -> None:
         timeline.say("model", f"{model:<10}{weights}")
     used.kube.apply(manifests.namespace(used.was_started))
     kube = used.kube.within(manifests.NAMESPACE)
-    _forget(kube, timeline)
+    # An earlier demo's pool goes first, so that the story begins with nothing loaded.
+    _remove_pool(kube, timeline, "the last demo's pool is gone")
     for manifest in (manifests.repository(), *manifests.pool_and_models()):
         kube.apply(manifest)
     with timeline.waiting("the pool is ready") as wait:
@@ -81,27 +82,32 @@ def remove(timeline: Timeline, *, crds: bool, keep_cluster: bool) -> None:
 
 def _remove_from(used: Target, timeline: Timeline, *, crds: bool) -> None:
     kube = used.kube
+    _remove_pool(kube.within(manifests.NAMESPACE), timeline, "the demo's pool is gone")
     with timeline.waiting(f"namespace {manifests.NAMESPACE} is gone"):
-        kube.delete("Namespace", manifests.NAMESPACE)
-        kube.until("Namespace", manifests.NAMESPACE, lambda item: item is None, GONE_SECONDS, "the namespace is gone")
+        _remove_namespace(kube, manifests.NAMESPACE)
     with timeline.waiting(f"release {chart.RELEASE} is gone"):
         chart.uninstall(used.tools)
-        kube.delete("Namespace", chart.NAMESPACE)
-        kube.until("Namespace", chart.NAMESPACE, lambda item: item is None, GONE_SECONDS, "the namespace is gone")
+        _remove_namespace(kube, chart.NAMESPACE)
     for name in chart.CRDS if crds else ():
         kube.delete("CustomResourceDefinition", name)
     timeline.say("down", "the cluster stays up" + ("" if crds else ", with the custom resource definitions (--crds)"))
 
 
-def _forget(kube: Kube, timeline: Timeline) -> None:
-    """Remove an earlier demo's pool, so that the story begins with nothing loaded."""
+def _remove_namespace(kube: Kube, name: str) -> None:
+    """Its pods end first: a namespace that finds some asks again only after half of their grace time."""
+    kube.within(name).until_all("Pod", lambda pods: not pods, GONE_SECONDS, f"the pods of {name} are gone")
+    kube.delete("Namespace", name)
+    kube.until("Namespace", name, lambda item: item is None, GONE_SECONDS, f"namespace {name} is gone")
+
+
+def _remove_pool(kube: Kube, timeline: Timeline, what: str) -> None:
     if kube.get("ModelPool", manifests.POOL) is None:
         return
-    with timeline.waiting("the last demo's pool is gone"):
+    with timeline.waiting(what):
         for model in kube.all("Model"):
             kube.delete("Model", model["metadata"]["name"])
         kube.delete("ModelPool", manifests.POOL)
-        kube.until_all("Pod", lambda pods: not pods, GONE_SECONDS, "the last demo's pods are gone")
+        kube.until_all("Pod", lambda pods: not pods, GONE_SECONDS, "the pool's pods are gone")
 
 
 def is_ready(pool: Mapping[str, Any] | None, progress: Callable[[str], None] = lambda _: None) -> bool:

@@ -24,6 +24,7 @@ PROBE_OUTPUTS: Final = {
     "MODEL": ("TYPE_STRING", 1),
     "LOAD": ("TYPE_STRING", 1),
     "POD": ("TYPE_STRING", 1),
+    "SINCE": ("TYPE_FP64", 1),
 }
 
 

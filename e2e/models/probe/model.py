@@ -30,7 +30,7 @@ def parameters(args):
 
 
 class TritonPythonModel:
-    """INPUT0 [n] int32 -> OUTPUT0 = INPUT0 + 1, MODEL its own name, LOAD of this load only, POD its pod's name."""
+    """INPUT0 [n] int32 -> OUTPUT0 = INPUT0 + 1, MODEL and POD by name, LOAD of this load only, SINCE its time."""
 
     def initialize(self, args):
         """Take the time and the memory asked for, or fail as asked."""
@@ -44,6 +44,7 @@ class TritonPythonModel:
         self.memory = [np.ones(int(given.get("memory_mib", "0")) * MIB, dtype=np.uint8)]
         if "fail_load" in given:
             raise RuntimeError(given["fail_load"])
+        self.since = np.array([time.time()], dtype=np.float64)
 
     def execute(self, requests):
         """Answer each request by itself."""
@@ -60,4 +61,5 @@ class TritonPythonModel:
             self.memory.append(np.ones(self.grow_mib * MIB, dtype=np.uint8))
         time.sleep(self.execute_seconds)
         said = [pb_utils.Tensor(name, np.array([text.encode()], dtype=np.object_)) for name, text in self.says.items()]
+        said.append(pb_utils.Tensor("SINCE", self.since))
         return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT0", (numbers + 1).astype(np.int32)), *said])

@@ -1,0 +1,79 @@
+"""`python -m e2e.churn`: 100,000 requests while everything happens, `--short` 10,000. Exit status 0: none failed."""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from e2e import cluster, target
+from e2e.churn import run, setting
+from e2e.churn.ledger import Ledger
+from e2e.churn.plan import FULL, SHORT, Plan
+from e2e.churn.setting import Scene
+from e2e.churn.table import table
+from e2e.churn.tally import Tally, last_line, total
+from e2e.cluster.settings import from_environment
+from e2e.tests.stage import Stage
+from larder.errors import LarderError
+
+# The table is read in logs too, which are wider than what is assumed where there is no terminal.
+CONSOLE = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 132)
+
+
+@click.command()
+@click.option("--short", is_flag=True, help="10,000 requests, every phase once.")
+@click.option("--anew", is_flag=True, help="Forget what an interrupted run has done; otherwise it goes on.")
+@click.option("--keep", is_flag=True, help="Leave the pool as it is at the end.")
+def main(short: bool, anew: bool, keep: bool) -> None:
+    """Put a pool under load, let everything happen to it, and tell of every request that did not get its answer."""
+    settings, plan = from_environment(), SHORT if short else FULL
+    if target.is_given(settings, os.environ):
+        say("churn kills processes of this machine's own cluster; KUBECONFIG names another: nothing is done")
+        return
+    ledger = Ledger(settings.cache / f"churn-{plan.name}.json", plan)
+    if anew:
+        ledger.forget()
+    announce(plan, ledger)
+    used = target.use()
+    scene = Scene(Stage(used, setting.NAMESPACE), from_environment(), cluster.use().references["prometheus"])
+    with setting.removed_afterwards(used, keep=keep):
+        setting.prepare(scene)
+        tallies = asyncio.run(run.run(plan, scene, ledger, say))
+    ledger.forget()
+    sys.exit(0 if tell(tallies) else 1)
+
+
+def announce(plan: Plan, ledger: Ledger) -> None:
+    """Say how long it will take, and what is done already."""
+    done = ledger.read()
+    left = sum(phase.estimated_seconds for phase in plan.phases[len(done) :])
+    say(f"{plan.requests} requests in {len(plan.phases)} phases; about {left / 60:.0f} minutes")
+    if done:
+        say(f"{len(done)} phases were done by an earlier run, which this one goes on with (--anew begins anew)")
+
+
+def tell(tallies: list[Tally]) -> bool:
+    """Print the table and the last line, and return whether all went well."""
+    CONSOLE.print(table(tallies))
+    for tally in tallies:
+        if tally.trouble:
+            CONSOLE.print(escape(f"{tally.name}: {tally.trouble}"))
+    summed = total(tallies)
+    CONSOLE.print(last_line(summed))
+    return not summed.failed and not summed.wrong and not any(tally.trouble for tally in tallies)
+
+
+def say(sentence: str) -> None:
+    """Print one line with the time of day, by which logs can be searched."""
+    CONSOLE.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/] {escape(sentence)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LarderError as error:
+        sys.exit(f"Error: {error}")
