@@ -66,6 +66,22 @@ def probe(name: str, **parameters: object) -> dict[str, str]:
     }
 
 
+def text(name: str, *, decoupled: bool = False) -> dict[str, str]:
+    """Return a model from text_input to text_output; a decoupled one answers word by word."""
+    lines = [
+        'backend: "python"',
+        "max_batch_size: 0",
+        f"input [{TENSOR.format(name='text_input', data_type='TYPE_STRING', dims=1)}]",
+        f"output [{TENSOR.format(name='text_output', data_type='TYPE_STRING', dims=1)}]",
+        "instance_group [{ kind: KIND_CPU count: 1 }]",
+        *(["model_transaction_policy { decoupled: true }"] if decoupled else []),
+    ]
+    return {
+        f"{name}/config.pbtxt": "\n".join(lines) + "\n",
+        f"{name}/1/model.py": (HERE / "text/model.py").read_text(),
+    }
+
+
 def ensemble(name: str, first: str, second: str) -> dict[str, str]:
     """Return an ensemble that runs two probes one after the other: OUTPUT0 = INPUT0 + 2, MODEL from the second."""
     config = f"""platform: "ensemble"

@@ -34,9 +34,10 @@ async def test_a_model_that_nobody_declares_is_not_found_at_once_by_name():
         for method, tail in (("POST", "/infer"), ("GET", "/ready"), ("GET", ""), ("GET", "/config"), ("GET", "/stats")):
             status, sentence = await http(gateway, method, f"/v2/models/nobody{tail}")
             assert (status, "nobody" in sentence) == (404, True)
-        for method in ("ModelInfer", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
+        for method in ("ModelInfer", "ModelMetadata", "ModelConfig", "ModelStatistics"):
             code, sentence = await refused(gateway, method, b"\x0a\x06nobody")
             assert (code, "nobody" in sentence) == ("NOT_FOUND", True)
+        assert await gateway.call("ModelReady", b"\x0a\x06nobody") == b""  # not ready, as Triton says it
 
 
 async def test_admin_calls_are_forbidden_with_a_sentence():

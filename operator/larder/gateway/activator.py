@@ -30,6 +30,7 @@ from larder.gateway.grpc_upstream import GrpcUpstream
 from larder.gateway.http_side import HttpSide
 from larder.gateway.http_upstream import HttpUpstream
 from larder.gateway.lanes import Upstreams
+from larder.gateway.last_seen import LastSeen
 from larder.gateway.metrics import Metrics
 from larder.gateway.pool_answers import PoolAnswers
 from larder.gateway.probes import MetricsPage, Probes
@@ -67,21 +68,24 @@ class Activator:
             http = await stack.enter_async_context(HttpUpstream(self.state.now_seconds))
             calls = await stack.enter_async_context(GrpcUpstream(self.state.now_seconds))
             admin = await stack.enter_async_context(EnvoyAdmin(self._settings.admin_socket))
-            streams = await self._serve_clients(stack, http, calls)
+            self.last_seen = LastSeen(self.state, http, calls)
+            streams = await self._serve_clients(stack, PoolAnswers(self.state, http, self.last_seen), http, calls)
             await self._serve_pod(stack, admin)
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(Watching(self._settings, self.state, source).run()),
                     group.create_task(self._count(admin)),
                     group.create_task(self._tidy(http, calls)),
+                    group.create_task(self.last_seen.run()),
                 ]
                 await stop.wait()
                 await self._drain(admin, streams)
                 for task in tasks:
                     task.cancel()
 
-    async def _serve_clients(self, stack: AsyncExitStack, http: HttpUpstream, calls: GrpcUpstream) -> Streams:
-        pool = PoolAnswers(self.state, http)
+    async def _serve_clients(
+        self, stack: AsyncExitStack, pool: PoolAnswers, http: HttpUpstream, calls: GrpcUpstream
+    ) -> Streams:
         http_side = HttpSide(self._settings, self.state, self._dispatcher, pool, http)
         await stack.enter_async_context(_on_socket(http_side.runner(), self._settings.http_socket))
         streams = Streams(self._settings, Upstreams(self.state, self._dispatcher, calls), self.metrics)

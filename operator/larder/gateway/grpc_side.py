@@ -79,10 +79,13 @@ class GrpcSide(_Handler):
     async def _model(self, method: str, call: ModelCall, message: bytes, context: Context) -> bytes:
         arrived = self._state.now_seconds()
         if self._state.declared(call.model) is False:
+            if call.operation is Operation.READY:
+                return _ready(False)
             raise refusals.unknown_model(call.model)
-        ready = self._pool.model_ready(call)
-        if ready is not None:
-            return bytes(service_pb2.ModelReadyResponse(ready=ready).SerializeToString())
+        if (ready := self._pool.model_ready(call)) is not None:
+            return _ready(ready)
+        if (seen := self._pool.last_seen(call)) is not None:
+            return seen.grpc[call.operation]
         remaining = context.time_remaining()
         request = Request(
             method,
@@ -125,6 +128,11 @@ class GrpcSide(_Handler):
                 models = self._pool.index(only_ready=only_ready)
                 answer = _message({"models": models}, service_pb2.RepositoryIndexResponse())
         return bytes(answer.SerializeToString())
+
+
+def _ready(ready: bool) -> bytes:
+    """Of a model that nobody knows Triton says that it is not ready, and does not fail."""
+    return bytes(service_pb2.ModelReadyResponse(ready=ready).SerializeToString())
 
 
 def _message(

@@ -80,6 +80,8 @@ class HttpSide:
         self._dispatcher.check(call.model)
         if self._pool.model_ready(call):
             return _empty(200)
+        if (seen := self._pool.last_seen(call)) is not None:
+            return _answer(seen.http[call.operation])
         with Reservation(self._state.bytes) as reservation:
             body = await self._read(request, reservation)
             forward = self._request(request, call, body)
@@ -187,9 +189,13 @@ def _error(refusal: refusals.RefusalError) -> web.Response:
 
 
 def _json(body: object, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> web.Response:
+    return _answer(json.dumps(body).encode(), status, headers)
+
+
+def _answer(body: bytes, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> web.Response:
     marked = {refusals.NOT_RETRIED_HEADER: "true", **(headers or {})}
-    return web.json_response(body, status=status, headers=marked)
+    return web.Response(body=body, content_type="application/json", status=status, headers=marked)
 
 
 def _empty(status: int) -> web.Response:
-    return web.Response(status=status, headers={refusals.NOT_RETRIED_HEADER: "true"})
+    return web.Response(content_type="text/plain", status=status, headers={refusals.NOT_RETRIED_HEADER: "true"})

@@ -105,7 +105,6 @@ _TAILS: Final = {
 }
 _POOL_PATHS: Final = {
     "/v2": (PoolOperation.METADATA, "GET"),
-    "/v2/": (PoolOperation.METADATA, "GET"),
     "/v2/health/live": (PoolOperation.LIVE, "GET"),
     "/v2/health/ready": (PoolOperation.READY, "GET"),
     "/v2/models/stats": (PoolOperation.STATISTICS, "GET"),

@@ -21,6 +21,7 @@ class Declared:
 
     served_name: str
     stateful: bool = False
+    revision: str = ""
 
 
 class Pulse:
@@ -120,6 +121,18 @@ class State:
         """Whether a request of this model must not be repeated."""
         declared = (self.models or {}).get(model)
         return declared is not None and declared.stateful
+
+    def declared_revision(self, model: str) -> str | None:
+        """Return the revision that the Model wants; None where nobody declares it."""
+        declared = (self.models or {}).get(model)
+        return None if declared is None else declared.revision
+
+    def revision(self, pod_uid: str, model: str) -> str | None:
+        """Return the revision of a copy; None where there is none."""
+        pod = (self.pods or {}).get(pod_uid)
+        record = None if pod is None else routes.in_force(pod, self._hints.get(pod_uid))
+        resident = None if record is None else record.models.get(model)
+        return None if resident is None else resident.revision
 
     def declared(self, model: str) -> bool | None:
         """Whether a Model declares this name; None while the list is not read."""

@@ -22,7 +22,7 @@ def parse_declared(manifest: Manifest, pool: str) -> Declared | None:
     if spec.get("pool") != pool:
         return None
     name = spec.get("repositoryName") or manifest["metadata"]["name"]
-    return Declared(str(name), stateful=spec.get("stateful") is True)
+    return Declared(str(name), stateful=spec.get("stateful") is True, revision=str(spec.get("revision") or ""))
 
 
 class Watching:
