@@ -18,6 +18,12 @@ GATEWAY: Final = "gateway"
 
 RESIDENCY_ANNOTATION: Final = "larder.dev/residency"
 """On a Triton pod: what it may be sent requests for (see `larder.api.residency`)."""
+RETIREMENT_ANNOTATION: Final = "larder.dev/retiring"
+"""On a Triton pod that was chosen to go (see `larder.api.retirement`)."""
+DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
+"""Kubernetes' own: of pods alike, the cheapest is deleted first."""
+TEMPLATE_LABEL: Final = "pod-template-hash"
+"""Kubernetes' own: which template of its Deployment a pod was made from."""
 SERVING_GATE: Final = "larder.dev/serving"
 """Readiness gate of Triton pods, true once warm."""
 

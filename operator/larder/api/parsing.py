@@ -225,10 +225,11 @@ def _memory(memory: _Section) -> Memory:
 
 
 def _pods(pods: _Section) -> Pods:
-    least, most = pods.integer("min", 1, 1), pods.integer("max", 1, 1)
+    least, most = pods.integer("min", 1, 0), pods.integer("max", 1, 1)
     if least > most:
         raise InvalidInputError(pods.at("min"), least, f"it must be at most {pods.at('max')} ({most})")
-    return Pods(least, most, pods.optional_integer("fixed", 0), pods.integer("surge", 1, 0))
+    fixed, surge = pods.optional_integer("fixed", 0), pods.integer("surge", 1, 0)
+    return Pods(least, most, fixed, surge, pods.seconds("scaleDownAfter", "10m"))
 
 
 def _loading(loading: _Section) -> Loading:

@@ -74,12 +74,16 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """How many pods. `surge` 0 replaces pods in place (GPUs are scarce), 1 adds the new one first."""
+    """How many pods. `surge` 0 replaces pods in place (GPUs are scarce), 1 adds the new one first.
+
+    None goes for lack of work sooner than `scale_down_after_seconds` after the last change of their number.
+    """
 
     min: int = 1
     max: int = 1
     fixed: int | None = None
     surge: int = 1
+    scale_down_after_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

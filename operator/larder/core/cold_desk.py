@@ -28,6 +28,7 @@ class ColdDesk:
         """Actions for one model that is waited for. Loads and drains are booked as begun."""
         draft, books = self._draft, self._draft.books
         draft.actions, draft.unplaced, draft.refused, draft.now_seconds = [], [], set(), now_seconds
+        draft.awaited, draft.crowded = set(), set()
         model = books.snapshot.models.get(held.model)
         if model is not None and not model.deleted and held.count > 0 and not books.answering_copies(model.name):
             serve(draft, model, held)

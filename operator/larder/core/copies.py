@@ -28,10 +28,10 @@ def _is_busy(draft: Draft, model: Model) -> bool:
         return False
     fresh = draft.now_seconds - rate.at_seconds <= RATE_AGE_SECONDS
     busy = rate.per_second * model.execution_seconds.mean / len(copies)
-    return fresh and (busy > BUSY or (busy > LEAST_BUSY and busy > _busiest(model)))
+    return fresh and (busy > BUSY or (busy > LEAST_BUSY and busy > busiest_share(model)))
 
 
-def _busiest(model: Model) -> float:
+def busiest_share(model: Model) -> float:
     """How busy its copies may be before the objective's percentile falls short."""
     objective, execution = model.objective, model.execution_seconds
     if objective.latency_seconds is None or execution is None:

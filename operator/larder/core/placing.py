@@ -19,6 +19,12 @@ class Draft:
     actions: list[Action] = field(default_factory=list)
     unplaced: list[Unplaced] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
+    awaited: set[str] = field(default_factory=set)
+    """Models for which memory that is on its way out is kept."""
+    crowded: set[str] = field(default_factory=set)
+    """Models that are waited for and for which no memory can be had now."""
+    moving: dict[str, list[str]] = field(default_factory=dict)
+    """By pod that will go: the models that are still to be elsewhere first."""
     largest_bytes: int | None = field(init=False)
     """The most that any pod which may take models can hold; None: no pod is known."""
 
@@ -63,10 +69,12 @@ def must_pause(draft: Draft, model: Model) -> bool:
     return True
 
 
-def place_in_free_memory(draft: Draft, model: Model, reason: Reason, why: str) -> bool:
+def place_in_free_memory(
+    draft: Draft, model: Model, reason: Reason, why: str, pods: list[PodBooks] | None = None
+) -> bool:
     """Load one copy where memory and a load slot are free: fewest loads under way, then most free bytes."""
-    size = draft.books.size_bytes(model)
-    fitting = [p for p in draft.books.pods.values() if p.free_bytes >= size and draft.books.may_start_load(p, model)]
+    size, among = draft.books.size_bytes(model), draft.books.pods.values() if pods is None else pods
+    fitting = [p for p in among if p.free_bytes >= size and draft.books.may_start_load(p, model)]
     if not fitting:
         return False
     draft.load(model, min(fitting, key=lambda p: (p.loading, -p.free_bytes, p.pod.name)), reason, why)
@@ -80,7 +88,8 @@ def place(draft: Draft, model: Model, reason: Reason, why: str) -> None:
     size = draft.books.size_bytes(model)
     takers = [p for p in draft.books.pods.values() if draft.books.may_start_load(p, model)]
     if not takers:
-        draft.refuse(model.name, f"{model.name} waits for a load slot on one of {len(draft.books.pods)} pods")
+        what = f"a load slot on one of {len(draft.books.pods)} pods" if draft.books.pods else "a pod: none runs"
+        draft.refuse(model.name, f"{model.name} waits for {what}")
         return
     roomy = [p for p in takers if p.free_bytes >= size]
     leaving = roomy or [p for p in takers if p.soon_bytes >= size]
@@ -96,6 +105,7 @@ def _await_memory(draft: Draft, model: Model, pod: PodBooks) -> None:
     size = draft.books.size_bytes(model)
     text = f"waits on {pod.pod.name} for {format_bytes(pod.leaving_bytes)} that are leaving"
     draft.books.reserve(pod, size)
+    draft.awaited.add(model.name)
     draft.refuse(model.name, f"{model.name} ({format_bytes(size)}) {text}")
 
 
@@ -128,6 +138,7 @@ def _evict_for(draft: Draft, model: Model, takers: list[PodBooks], why: str) -> 
         most = format_bytes(max(0, *(p.soon_bytes for p in takers)))
         text = f"{model.name} needs {need}; at most {most} are free or leaving and what is resident may not go yet"
         draft.refuse(model.name, text)
+        draft.crowded.add(model.name)
         return
     evict(draft, model, offer, Reason.MEMORY_PRESSURE, why)
 
@@ -140,3 +151,4 @@ def evict(draft: Draft, model: Model, offer: Offer, reason: Reason, why: str) ->
     for victim in offer.victims:
         draft.drain(victim, reason, message, model.name)
     draft.books.reserve(pod, size)
+    draft.awaited.add(model.name)

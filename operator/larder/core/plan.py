@@ -58,14 +58,49 @@ class Unload:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Set the number of pods."""
+    """Set the number of pods. `victim`: the pod that is to go by it."""
 
     pods: int
     reason: Reason
     message: str
+    victim: str | None = None
 
 
-Action = Load | Drain | Unload | Scale
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Choose a pod to go: it takes no models any more, and its models move. `surge` pods come before it goes."""
+
+    pod: str
+    reason: Reason
+    message: str
+    surge: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Tell the cluster that this retiring pod goes first: not ready, and cheapest to delete.
+
+    Once it knows, `to_pods` are asked for, and `back_to_pods` (None: no change) when the pod is on its way.
+    """
+
+    pod: str
+    reason: Reason
+    message: str
+    to_pods: int
+    back_to_pods: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A retiring pod stays after all."""
+
+    pod: str
+    reason: Reason
+    message: str
+
+
+PodAction = Retire | Dismiss | Keep
+Action = Load | Drain | Unload | Scale | PodAction
 
 
 @dataclass(frozen=True, slots=True)

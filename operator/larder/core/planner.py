@@ -2,19 +2,20 @@
 
 Order of means, cheapest first: what is resident stays; load into free memory; evict what is worth less.
 
-A plan emits Load, Drain and Scale. It never emits Unload: the runtime carries a drained placement through
-Draining and Unloading by itself once the gateways have acknowledged, or two seconds have passed. Until such a
-placement has vanished from the snapshot its bytes count against its pod, and they count as on their way out:
-nothing more is evicted where they will suffice, and the load follows in the plan that sees them gone.
+A plan emits Load, Drain, Scale and what leads a pod out. It never emits Unload: the runtime carries a drained
+placement through Draining and Unloading by itself once the gateways have acknowledged, or two seconds have passed.
+Until such a placement has vanished from the snapshot its bytes count against its pod, and they count as on their way
+out: nothing more is evicted where they will suffice, and the load follows in the plan that sees them gone.
 """
 
 from larder.core.books import Books, open_books
 from larder.core.copies import add_copies
-from larder.core.fetching import fetch_ahead, is_refused
-from larder.core.placing import Draft, place, place_in_free_memory
+from larder.core.fetching import fetch_ahead
+from larder.core.moving import move_from_leaving_pods, warm_new_pods
+from larder.core.placing import Draft, place
 from larder.core.plan import Plan, Reason
-from larder.core.sizing import size_pool
-from larder.core.snapshot import Model, PodState, Snapshot, Waiting
+from larder.core.retiring import change_number_of_pods
+from larder.core.snapshot import Model, Snapshot, Waiting
 from larder.core.upkeep import replace_revisions, retire_deleted, trim_copies, trim_overfull_pods
 from larder.core.worth import load_seconds
 
@@ -28,11 +29,12 @@ def plan(snapshot: Snapshot, now_seconds: float) -> Plan:
     replace_revisions(draft)
     _serve_waiting(draft)
     _keep_min_copies(draft)
-    _rescue_from_leaving_pods(draft)
+    move_from_leaving_pods(draft)
+    warm_new_pods(draft)
     add_copies(draft)
     fetch_ahead(draft)
-    desired, scale = size_pool(snapshot, now_seconds)
-    return Plan((*draft.actions, *scale), desired, tuple(draft.unplaced))
+    desired = change_number_of_pods(draft)
+    return Plan(tuple(draft.actions), desired, tuple(draft.unplaced))
 
 
 def load_order(books: Books, model: Model, held: Waiting, now_seconds: float) -> tuple[int, float, float, str]:
@@ -76,16 +78,3 @@ def _keep_min_copies(draft: Draft) -> None:
 
 def _wanted_copies(model: Model) -> int:
     return model.min_copies if model.max_copies is None else min(model.min_copies, model.max_copies)
-
-
-def _rescue_from_leaving_pods(draft: Draft) -> None:
-    """What is ready only on pods that will go is loaded elsewhere, into free memory."""
-    books = draft.books
-    going = [p for p in books.pods.values() if p.pod.state in (PodState.LEAKING, PodState.TERMINATING)]
-    for name in sorted({name for pod in going for name in pod.models}):
-        model, copies = books.snapshot.models.get(name), books.all_copies(name)
-        if model is None or model.deleted or model.stateful or not copies or books.serving_copies(name):
-            continue
-        pod = books.pods[copies[0].pod].pod
-        if not is_refused(draft, model):
-            place_in_free_memory(draft, model, Reason.RECYCLE, f"its pod {pod.name} is {pod.state.value}")

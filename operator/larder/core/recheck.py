@@ -2,7 +2,7 @@
 
 from larder.core.books import Books, PodBooks, open_books
 from larder.core.eviction import is_in_sequence
-from larder.core.plan import Action, Drain, Load, Reason, Scale, Unload
+from larder.core.plan import Action, Dismiss, Drain, Keep, Load, Reason, Retire, Scale, Unload
 from larder.core.snapshot import Model, Placement, PlacementState, PodState, Snapshot
 from larder.core.units import format_bytes
 
@@ -18,6 +18,10 @@ def still_holds(action: Action, snapshot: Snapshot, now_seconds: float) -> str |
             return _state_holds(action, snapshot, PlacementState.DRAINING)
         case Scale():
             return _scale_holds(action, snapshot)
+        case Retire():
+            return _retire_holds(action, snapshot)
+        case Dismiss() | Keep():
+            return _is_retiring(action, snapshot)
 
 
 def _load_holds(action: Load, books: Books, now_seconds: float) -> str | None:
@@ -78,8 +82,31 @@ def _state_holds(action: Drain | Unload, snapshot: Snapshot, state: PlacementSta
 
 def _scale_holds(action: Scale, snapshot: Snapshot) -> str | None:
     settings = snapshot.settings
+    if action.victim is not None:
+        pod = snapshot.pods.get(action.victim)
+        told = pod.retirement if pod is not None else None
+        return None if told is not None and told.to_pods == action.pods else f"{action.victim} does not go any more"
+    spare = settings.surge_pods if action.reason is Reason.RECYCLE else 0
     if settings.fixed_pods is not None:
-        return None if action.pods == settings.fixed_pods else f"the user fixed {settings.fixed_pods} pods"
-    if not settings.min_pods <= action.pods <= settings.max_pods + 1:
+        allowed = 0 <= action.pods - settings.fixed_pods <= spare
+        return None if allowed else f"the user fixed {settings.fixed_pods} pods"
+    if not settings.min_pods <= action.pods <= settings.max_pods + spare:
         return f"{action.pods} pods are outside {settings.min_pods} to {settings.max_pods}"
+    return None
+
+
+def _retire_holds(action: Retire, snapshot: Snapshot) -> str | None:
+    pod = snapshot.pods.get(action.pod)
+    if pod is None or pod.state is PodState.TERMINATING:
+        return f"{action.pod} goes already"
+    others = [p.name for p in snapshot.pods.values() if p.retirement and p.state is not PodState.TERMINATING]
+    return f"{others[0]} goes first" if others else None
+
+
+def _is_retiring(action: Dismiss | Keep, snapshot: Snapshot) -> str | None:
+    pod = snapshot.pods.get(action.pod)
+    if pod is None or pod.retirement is None or pod.state is PodState.TERMINATING:
+        return f"{action.pod} is not retiring"
+    if isinstance(action, Dismiss) and pod.retirement.told_seconds is not None:
+        return f"{action.pod} is dismissed already"
     return None

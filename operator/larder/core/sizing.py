@@ -1,44 +1,135 @@
-"""The desired number of pods: the user's, the autoscaler's, or what there is, kept within the limits."""
+"""The number of pods: the user's, or what objectives, requests that wait and idleness ask for within the limits."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from larder.core.attainment import Fleet, Needs, busiest, predict
-from larder.core.autoscaler import Limits, desired_pods
+from larder.core.autoscaler import Limits, desired_pods, highest_step
+from larder.core.bursts import Need, pressing_need
 from larder.core.outlook import Catalog
-from larder.core.plan import Reason, Scale
-from larder.core.snapshot import Model, PodState, Snapshot
+from larder.core.placing import Draft
+from larder.core.plan import Reason
+from larder.core.snapshot import Model, Pod, PodState, Snapshot
+
+ASSUMED_START_SECONDS = 30.0
+"""For pools whose pods were never seen to start."""
+PATIENCE = 2.0
+"""Pods that start are given so many times the measured time before more are asked for."""
 
 
-def size_pool(snapshot: Snapshot, now_seconds: float) -> tuple[int, tuple[Scale, ...]]:
-    """The desired number of pods, and the change if there is one to make."""
-    settings, live = snapshot.settings, sum(p.state is not PodState.TERMINATING for p in snapshot.pods.values())
-    asked = live if snapshot.asked_pods is None else snapshot.asked_pods
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many pods there are to be, and why. Not `sure`: nobody judged whether the present number is needed."""
+
+    pods: int
+    reason: Reason
+    why: str
+    sure: bool = True
+
+
+def size_pool(draft: Draft, present: int) -> Size:
+    """The number of pods to have, `present` being what is asked for now without replacements."""
+    settings = draft.books.snapshot.settings
     if settings.fixed_pods is not None:
-        desired, reason, why = settings.fixed_pods, Reason.FIXED_BY_USER, f"fixed at {settings.fixed_pods} by the user"
-    else:
-        desired, why = _autoscale(snapshot, asked, now_seconds)
-        reason = Reason.POOL_SCALE_UP if desired > asked else Reason.POOL_SCALE_DOWN
-    if snapshot.asked_pods is None or snapshot.asked_pods == desired:
-        return desired, ()
-    return desired, (Scale(desired, reason, f"{why}; from {snapshot.asked_pods} to {desired} pods"),)
+        return Size(settings.fixed_pods, Reason.FIXED_BY_USER, f"fixed at {settings.fixed_pods} by the user")
+    least = min(settings.max_pods, max(settings.min_pods, _least_for_copies(draft)))
+    bounded = min(max(present, least), settings.max_pods)
+    if bounded != present:
+        return _size(bounded, present, f"{present} pods are outside {least} to {settings.max_pods}")
+    if bounded == 0:
+        return _first_pod(draft)
+    need = pressing_need(draft, present, start_seconds(draft.books.snapshot))
+    judged = _by_prediction(draft, present, least)
+    predicted, why = judged or (present, "nothing asks for another number")
+    if need.pods > max(present, predicted):
+        predicted, why = min(need.pods, highest_step(present, _limits(draft, least))), need.why
+    if predicted > present:
+        return _unless_pods_start(draft, present, Size(predicted, Reason.POOL_SCALE_UP, why))
+    sure = judged is not None or need.pods >= present or (present == 1 and _idle_seconds(draft) is None)
+    return _fewer(draft, Size(predicted, Reason.POOL_SCALE_DOWN, why, sure), (present, least), need)
 
 
-def _autoscale(snapshot: Snapshot, asked: int, now_seconds: float) -> tuple[int, str]:
+def start_seconds(snapshot: Snapshot) -> float:
+    """How long a pod takes to start, as measured, spread included."""
+    measured = snapshot.start_seconds
+    return ASSUMED_START_SECONDS if measured is None else measured.mean + measured.deviation
+
+
+def _size(pods: int, present: int, why: str) -> Size:
+    return Size(pods, Reason.POOL_SCALE_UP if pods > present else Reason.POOL_SCALE_DOWN, why)
+
+
+def _least_for_copies(draft: Draft) -> int:
+    """A model that is to be resident at all times needs a pod."""
+    return int(any(m.min_copies > 0 and not m.deleted for m in draft.books.snapshot.models.values()))
+
+
+def _first_pod(draft: Draft) -> Size:
+    snapshot = draft.books.snapshot
+    held = [w for n, w in snapshot.waiting.items() if w.count > 0 and n in snapshot.models]
+    if not held:
+        return Size(0, Reason.POOL_SCALE_DOWN, "nothing is asked for")
+    requests = sum(w.count for w in held)
+    return Size(1, Reason.COLD_REQUEST, f"{requests} requests wait for {len(held)} models and no pod runs")
+
+
+def _limits(draft: Draft, least: int) -> Limits:
+    settings = draft.books.snapshot.settings
+    target = 0.0 if settings.target_attainment is None else settings.target_attainment
+    return Limits(least, settings.max_pods, target, settings.scale_down_after_seconds)
+
+
+def _by_prediction(draft: Draft, present: int, least: int) -> tuple[int, str] | None:
+    """What the prediction asks for; None: nothing is predicted now."""
+    snapshot = draft.books.snapshot
     settings, appraisal, traffic = snapshot.settings, snapshot.appraisal, snapshot.traffic
-    bounded = min(max(asked, settings.min_pods), settings.max_pods)
     if settings.target_attainment is None or appraisal is None or traffic is None or not snapshot.pods:
-        return bounded, f"{asked} pods are outside {settings.min_pods} to {settings.max_pods}"
+        return None
     capacity = max(p.capacity_bytes for p in snapshot.pods.values())
     catalog, needs = appraisal.catalog, needs_of(appraisal.catalog, snapshot)
 
     def predicted(pods: int) -> float:
         return predict(catalog, traffic, needs, Fleet(pods, capacity, settings.loads_at_once))
 
-    limits = Limits(settings.min_pods, settings.max_pods, settings.target_attainment)
-    since = float("inf") if snapshot.scaled_at_seconds is None else now_seconds - snapshot.scaled_at_seconds
-    desired = desired_pods(predicted, asked, limits, since)
-    text = f"predicted attainment {predicted(asked):.4f} with {asked} pods and {predicted(desired):.4f} with {desired}"
-    return desired, f"{text}, {settings.target_attainment:.4f} is to hold"
+    desired = desired_pods(predicted, present, _limits(draft, least), _since_change(draft))
+    text = f"predicted attainment {predicted(present):.4f} with {present} pods and {predicted(desired):.4f} with"
+    return desired, f"{text} {desired}, {settings.target_attainment:.4f} is to hold"
+
+
+def _since_change(draft: Draft) -> float:
+    scaled = draft.books.snapshot.scaled_at_seconds
+    return float("inf") if scaled is None else draft.now_seconds - scaled
+
+
+def _unless_pods_start(draft: Draft, present: int, size: Size) -> Size:
+    """Pods that start count: what they will do is awaited for as long as a start takes."""
+    snapshot = draft.books.snapshot
+    serving = sum(p.state is not PodState.STARTING and p.state is not PodState.TERMINATING for p in _pods(snapshot))
+    if serving < present and _since_change(draft) < PATIENCE * start_seconds(snapshot):
+        return Size(present, size.reason, f"{present - serving} pods start")
+    return size
+
+
+def _pods(snapshot: Snapshot) -> list[Pod]:
+    return list(snapshot.pods.values())
+
+
+def _fewer(draft: Draft, size: Size, bounds: tuple[int, int], need: Need) -> Size:
+    """One pod fewer where the prediction, or that nobody asks for anything, allows it and nothing presses."""
+    (present, least), settings = bounds, draft.books.snapshot.settings
+    if present > least and need.pods < present:
+        if size.pods < present:
+            return size
+        idle = _idle_seconds(draft)
+        if idle is not None and min(idle, _since_change(draft)) >= settings.scale_down_after_seconds:
+            return Size(present - 1, Reason.POOL_SCALE_DOWN, f"nothing was asked for for {idle:.0f} s")
+    return Size(present, size.reason, size.why, size.sure)
+
+
+def _idle_seconds(draft: Draft) -> float | None:
+    since = draft.books.snapshot.idle_since_seconds
+    return None if since is None or draft.books.snapshot.waiting else max(0.0, draft.now_seconds - since)
 
 
 def needs_of(catalog: Catalog, snapshot: Snapshot) -> Needs:

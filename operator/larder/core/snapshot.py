@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from larder.core.plan import Reason
+
 if TYPE_CHECKING:
     from larder.core.attainment import Traffic
     from larder.core.outlook import Appraisal
@@ -24,11 +26,15 @@ class PlacementState(StrEnum):
 
 
 class PodState(StrEnum):
-    """What may be done with a pod. Only a SERVING pod takes new models; LEAKING ones only lose theirs."""
+    """What may be done with a pod. Only a SERVING pod takes new models; those of the others only leave.
+
+    A RETIRING pod was chosen to go and still answers.
+    """
 
     STARTING = "Starting"
     SERVING = "Serving"
     LEAKING = "Leaking"
+    RETIRING = "Retiring"
     TERMINATING = "Terminating"
 
 
@@ -84,8 +90,28 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class Retirement:
+    """A pod was chosen to go: why, since when, and how far that is.
+
+    `surge` pods are asked for beyond the pool's number until it goes. Once its models are elsewhere the cluster is
+    told, at `told_seconds`, that this pod goes first; then `to_pods` are asked for, and `back_to_pods` (None: no
+    change) when it is on its way.
+    """
+
+    reason: Reason
+    since_seconds: float
+    surge: int = 0
+    told_seconds: float | None = None
+    to_pods: int | None = None
+    back_to_pods: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as a cache. `capacity_bytes` is its budget less what the empty server takes."""
+    """A pod as a cache. `capacity_bytes` is its budget less what the empty server takes.
+
+    `ready`: the cluster counts it as ready. `outdated`: a rollout will replace it. `leaking`: also while RETIRING.
+    """
 
     name: str
     state: PodState
@@ -93,6 +119,10 @@ class Pod:
     quarantined_bytes: int = 0
     unmanaged_bytes: int = 0
     since_seconds: float = 0.0
+    ready: bool = True
+    outdated: bool = False
+    leaking: bool = False
+    retirement: Retirement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +155,10 @@ class Settings:
     min_pods: int = 1
     max_pods: int = 1
     fixed_pods: int | None = None
+    surge_pods: int = 1
+    """Pods that may exist beyond the number for the time of a replacement."""
+    scale_down_after_seconds: float = 600.0
+    """A pod goes no sooner than so long after the last change of their number, or after the last request."""
     target_attainment: float | None = None
     """What the number of pods has to hold; None: the number of pods is only kept within its limits."""
 
@@ -147,3 +181,9 @@ class Snapshot:
     """What was asked lately, of the models of the appraisal's catalog; needed to choose the number of pods."""
     scaled_at_seconds: float | None = None
     """When the number of pods was last changed; None: not known, then it is long ago."""
+    ready_pods: int | None = None
+    """How many pods the cluster itself says are ready, a moment late; None: not known."""
+    start_seconds: Measured | None = None
+    """From the creation of a pod until it serves; None: never seen."""
+    idle_since_seconds: float | None = None
+    """Since when nothing was asked of the pool; None: not known, or something is asked now."""

@@ -15,7 +15,7 @@ from larder.api.residency import Residency, decode
 from larder.core.snapshot import Placement, PlacementState
 from larder.errors import InvalidInputError, LarderError, TritonError
 from larder.runtime.arriving import settle
-from larder.runtime.books import Books, PodBook
+from larder.runtime.books import Books, PodBook, learned
 from larder.runtime.gather import size_bytes
 from larder.runtime.leaving import await_gone, drain
 from larder.runtime.members import learn_members
@@ -165,7 +165,11 @@ async def _members(state: PoolState, book: PodBook, found: Found) -> set[str]:
 
 def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency | None) -> None:
     container = book.view.container_id
-    book.adopted, book.leaking = container, ""
+    book.adopted, book.leaking, book.adopted_seconds = container, "", state.clock.unix()
+    if not book.view.residency:
+        # Nobody took it over before: it has just started.
+        age = book.adopted_seconds - book.view.created_seconds
+        state.books.start_seconds = learned(state.books.start_seconds, max(0.0, age), book.adopted_seconds)
     book.placements.clear()
     book.placements.update(found.placements)
     book.unmanaged = dict(found.unmanaged)

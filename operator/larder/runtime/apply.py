@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from larder.api.resources import Model
 from larder.core.books import open_books
-from larder.core.plan import Action, Drain, Load, Plan, Reason, Scale, Unload
+from larder.core.plan import Action, Dismiss, Drain, Keep, Load, Plan, Reason, Retire, Scale, Unload
 from larder.core.recheck import still_holds
 from larder.core.snapshot import PlacementState, Snapshot
 from larder.runtime.arriving import begin_load, begin_reload
@@ -13,6 +13,7 @@ from larder.runtime.books import Coming, PodBook
 from larder.runtime.gather import size_bytes
 from larder.runtime.leaving import begin_drain
 from larder.runtime.publish import is_full
+from larder.runtime.retirement import begin_mark
 from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def apply(
 
 def _obstacle(state: PoolState, action: Action) -> str | None:
     """What only this side of the planner knows."""
-    if isinstance(action, Scale):
+    if isinstance(action, Scale | Retire | Dismiss | Keep):
         return None
     book = state.books.pods.get(action.pod)
     if book is None or not book.is_adopted:
@@ -76,6 +77,9 @@ def _begin(state: PoolState, action: Action, look: Callable[[], Snapshot], scale
         case Scale(pods=pods):
             state.report.decided(action, None)
             scale(pods)
+        case Retire() | Dismiss() | Keep():
+            state.report.decided(action, None)
+            begin_mark(state, state.books.pods[action.pod], action)
         case Unload():
             # A drain carries its unload with it; planners may state it, nothing is left to begin.
             pass

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from larder.api.residency import Residency, Resident
 from larder.api.status import Decision
-from larder.core.snapshot import Measured, Placement, PlacementState
+from larder.core.snapshot import Measured, Placement, PlacementState, Retirement
 from larder.runtime.pods import PodView
 
 FIRST_PAUSE_SECONDS = 1.0
@@ -58,6 +58,11 @@ class PodBook:
     leaking: str = ""
     generation: int = 0
     gate: bool | None = None
+    adopted_seconds: float | None = None
+    """When this leader took its container over."""
+    retirement: Retirement | None = None
+    marking: str | None = None
+    """What was last written on the pod of its retirement and is not yet seen there; empty: that it stays."""
 
     @property
     def is_adopted(self) -> bool:
@@ -116,6 +121,10 @@ class Books:
     pods: dict[str, PodBook] = field(default_factory=dict)
     models: dict[str, ModelBook] = field(default_factory=dict)
     last_decision: Decision | None = None
+    last_scaling: str = ""
+    """Why the number of pods was last changed, in a sentence."""
+    start_seconds: Measured | None = None
+    """From the creation of a pod until it serves."""
     unacknowledged: dict[str, float] = field(default_factory=dict)
     unpublished: dict[str, str] = field(default_factory=dict)
 

@@ -141,4 +141,12 @@ def _deployment(manifest: Manifest) -> PoolDeployment:
     failed = next((c for c in conditions if c["type"] == "ReplicaFailure" and c["status"] == "True"), None)
     failure = "" if failed is None else f"pods can't be made: {failed.get('message', '')}"
     pool = (manifest["metadata"].get("labels") or {}).get(names.POOL_LABEL, "")
-    return PoolDeployment(pool, Deployed((manifest.get("spec") or {}).get("replicas", 1), failure))
+    return PoolDeployment(pool, Deployed((manifest.get("spec") or {}).get("replicas", 1), failure, _ready(manifest)))
+
+
+def _ready(manifest: Manifest) -> int | None:
+    """How many pods its ReplicaSets say are ready; None where that is not yet of this spec."""
+    status = manifest.get("status") or {}
+    if status.get("observedGeneration", 0) < manifest["metadata"].get("generation", 0):
+        return None
+    return int(status.get("readyReplicas") or 0)

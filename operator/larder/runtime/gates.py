@@ -2,7 +2,7 @@
 
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from larder.adapters.kube.client import STRATEGIC_MERGE_PATCH
 from larder.adapters.kube.resources import PODS
@@ -12,6 +12,10 @@ from larder.runtime.books import PodBook
 from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
+
+WARM: Final = ("Adopted", "what is loaded is known")
+NEW: Final = ("NotAdopted", "the container is new")
+GOES: Final = ("Retiring", "the pool needs it no more, and its models are elsewhere")
 
 
 def set_gate(state: PoolState, book: PodBook, warm: bool) -> None:
@@ -26,9 +30,11 @@ def set_gate(state: PoolState, book: PodBook, warm: bool) -> None:
 
 async def _write(state: PoolState, book: PodBook, warm: bool) -> None:
     target, written = (book.view.namespace, book.view.name), False
+    goes = book.retirement is not None and book.retirement.told_seconds is not None
+    why = WARM if warm else GOES if goes else NEW
     try:
         state.fence.check()
-        await state.publisher.pods.patch(PODS, target, _body(state, warm), STRATEGIC_MERGE_PATCH, "status")
+        await state.publisher.pods.patch(PODS, target, _body(state, warm, why), STRATEGIC_MERGE_PATCH, "status")
         written = True
     except KubernetesError as error:
         if error.status != 404:
@@ -39,13 +45,13 @@ async def _write(state: PoolState, book: PodBook, warm: bool) -> None:
             book.gate = None
 
 
-def _body(state: PoolState, warm: bool) -> dict[str, Any]:
+def _body(state: PoolState, warm: bool, why: tuple[str, str]) -> dict[str, Any]:
     changed = datetime.fromtimestamp(state.clock.unix(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     condition = {
         "type": names.SERVING_GATE,
         "status": str(warm),
         "lastTransitionTime": changed,
-        "reason": "Adopted" if warm else "NotAdopted",
-        "message": "what is loaded is known" if warm else "the container is new",
+        "reason": why[0],
+        "message": why[1],
     }
     return {"status": {"conditions": [condition]}}

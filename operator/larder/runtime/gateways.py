@@ -91,6 +91,8 @@ class Gateways:
         self._now = now
         self._links: dict[str, Link] = {}
         self._moved = asyncio.Event()
+        self._unsure_seconds = now()
+        """When something was last asked, or may have been without being told here."""
 
     def follow(self, views: Iterable[PodView]) -> None:
         """Follow exactly these pods, by uid."""
@@ -118,7 +120,8 @@ class Gateways:
     def heard(self) -> Heard:
         """What waits now, and present rates, over all gateways."""
         links, now = self._links.values(), self._now()
-        return Heard(_waiting(links, now), _rates(links, now))
+        waiting = _waiting(links, now)
+        return Heard(waiting, _rates(links, now), None if waiting or not self.hears_all() else self._unsure_seconds)
 
     def silent(self) -> tuple[str, ...]:
         """The ready gateways that have not counted for a while: what they are asked is not known."""
@@ -178,12 +181,13 @@ class Gateways:
             except LarderError as error:
                 log.log(logging.WARNING if link.view.ready else logging.DEBUG, "%s: %s", link.view.name, error)
             finally:
+                self._unsure_seconds = self._now()
                 link.socket, link.outbox = None, asyncio.Queue()
             await asyncio.sleep(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)])
             failures += 1
 
     async def _converse(self, link: Link, socket: Socket) -> None:
-        link.socket = socket
+        link.socket, self._unsure_seconds = socket, self._now()
         for message in self._listener.known():
             link.outbox.put_nowait(message)
         sender = asyncio.create_task(_send(link.outbox, socket))
@@ -202,6 +206,7 @@ class Gateways:
             match message:
                 case Waiting():
                     link.waiting = _absolute(message, self._now())
+                    self._unsure_seconds = self._now()
                     self._listener.demand_changed(link.waiting)
                 case Seen(pods):
                     link.seen = pods
@@ -209,7 +214,9 @@ class Gateways:
                 case Counts():
                     _count(link, message, self._now())
                     self._listener.counted({name: count.requests for name, count in message.models.items()})
-                    self._listener.demand_changed(name for name, c in message.models.items() if _in_use(c))
+                    used = [name for name, count in message.models.items() if _in_use(count)]
+                    self._unsure_seconds = self._now() if used else self._unsure_seconds
+                    self._listener.demand_changed(used)
                 case _:
                     log.warning("%s says what only the operator says: %s", link.view.name, type(message).__name__)
         raise UnavailableError(f"{link.view.name} ended the demand stream")

@@ -14,21 +14,32 @@ class Heard:
 
     waiting: Mapping[str, core.Waiting] = field(default_factory=dict)
     rates: Mapping[str, core.Rate] = field(default_factory=dict)
+    idle_since_seconds: float | None = None
 
 
-def gather(
-    pool: ModelPool, serving: Mapping[str, Model], books: Books, heard: Heard, asked_pods: int | None
-) -> core.Snapshot:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the Deployment asks for, and how many pods the cluster itself counts as ready; None: not known."""
+
+    pods: int | None = None
+    ready_pods: int | None = None
+
+
+def gather(pool: ModelPool, serving: Mapping[str, Model], books: Books, heard: Heard, asked: Asked) -> core.Snapshot:
     """Return the pool's snapshot. `serving` are the declared Models by served name."""
     models = _models(pool, serving, books)
+    newest = _newest_template(books)
     return core.Snapshot(
         settings=settings(pool),
         models=models,
-        pods={name: pod(pool, book) for name, book in books.pods.items()},
+        pods={name: pod(pool, book, newest) for name, book in books.pods.items()},
         placements=tuple(_placements(books, models)),
         waiting=heard.waiting,
         rates=heard.rates,
-        asked_pods=asked_pods,
+        asked_pods=asked.pods,
+        ready_pods=asked.ready_pods,
+        start_seconds=books.start_seconds,
+        idle_since_seconds=heard.idle_since_seconds,
     )
 
 
@@ -43,6 +54,8 @@ def settings(pool: ModelPool) -> core.Settings:
         min_pods=pool.pods.min,
         max_pods=pool.pods.max,
         fixed_pods=pool.pods.fixed,
+        surge_pods=pool.pods.surge,
+        scale_down_after_seconds=pool.pods.scale_down_after_seconds,
     )
 
 
@@ -51,7 +64,13 @@ def capacity_bytes(pool: ModelPool) -> int:
     return pool.memory.budget_bytes - pool.memory.base_bytes
 
 
-def pod(pool: ModelPool, book: PodBook) -> core.Pod:
+def _newest_template(books: Books) -> str:
+    """The template of the pod that was made last: a rollout goes there."""
+    alive = [book.view for book in books.pods.values() if not book.view.deleting]
+    return max(alive, key=lambda view: (view.created_seconds, view.name)).template if alive else ""
+
+
+def pod(pool: ModelPool, book: PodBook, newest_template: str = "") -> core.Pod:
     """One pod as a cache. What a reload in place takes on top is set aside."""
     return core.Pod(
         name=book.view.name,
@@ -60,6 +79,10 @@ def pod(pool: ModelPool, book: PodBook) -> core.Pod:
         quarantined_bytes=book.reloading_bytes,
         unmanaged_bytes=sum(book.unmanaged.values()),
         since_seconds=book.view.created_seconds,
+        ready=book.view.ready,
+        outdated=bool(newest_template) and book.view.template != newest_template,
+        leaking=bool(book.leaking),
+        retirement=book.retirement,
     )
 
 
@@ -89,6 +112,8 @@ def _state(book: PodBook) -> core.PodState:
         return core.PodState.TERMINATING
     if not book.is_adopted:
         return core.PodState.STARTING
+    if book.retirement is not None:
+        return core.PodState.RETIRING
     return core.PodState.LEAKING if book.leaking else core.PodState.SERVING
 
 

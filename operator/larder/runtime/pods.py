@@ -43,6 +43,8 @@ class PodView:
     deleting: bool
     creating: bool
     residency: str
+    retiring: str = ""
+    template: str = ""
     trouble: Trouble | None = None
 
 
@@ -70,6 +72,8 @@ def parse_pod(manifest: Manifest) -> PodView:
         deleting=meta.get("deletionTimestamp") is not None or status.get("phase") in ("Succeeded", "Failed"),
         creating=_is_creating(status, conditions),
         residency=(meta.get("annotations") or {}).get(names.RESIDENCY_ANNOTATION, ""),
+        retiring=(meta.get("annotations") or {}).get(names.RETIREMENT_ANNOTATION, ""),
+        template=labels.get(names.TEMPLATE_LABEL, ""),
         trouble=_trouble(meta["name"], status, conditions),
     )
 

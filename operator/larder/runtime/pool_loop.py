@@ -26,25 +26,29 @@ from larder.runtime.doubts import Doubts
 from larder.runtime.failures import container_lost, failure_message, heal_failures
 from larder.runtime.forecasts import Expected
 from larder.runtime.gates import set_gate
-from larder.runtime.gather import gather
+from larder.runtime.gather import Asked, gather
 from larder.runtime.memory import remembered
 from larder.runtime.pods import PodView
+from larder.runtime.retirement import take_mark
 from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
 
 SCALE_SECONDS = 5.0
 """A change of the number of pods that is not seen by then is decided again."""
+RETIRING_SECONDS = 1.0
+"""How often a pod that goes is looked at when nothing else happens."""
 NEVER_RETRY_AFTER_SECONDS = 30.0
 """What clients of a model that fits nowhere are told to wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What the Triton Deployment asks for, and why its pods can't be made."""
+    """What the Triton Deployment asks for, why its pods can't be made, and how many its ReplicaSets count as ready."""
 
     pods: int
     failure: str = ""
+    ready_pods: int | None = None
 
 
 class World(Protocol):
@@ -144,13 +148,14 @@ class PoolLoop:
         self._settled_seconds = self.state.clock.monotonic()
         self.scale(pods)
 
-    def _asked_pods(self) -> int | None:
+    def _asked(self) -> Asked:
         """What the Deployment asks for, or was told a moment ago: its change is not seen at once."""
         deployed = self.world.deployed()
-        if deployed is None or self._scaled is None:
-            return None if deployed is None else deployed.pods
-        pods, at_seconds = self._scaled
-        return pods if self.state.clock.monotonic() - at_seconds < SCALE_SECONDS else deployed.pods
+        if deployed is None:
+            return Asked()
+        pods, at_seconds = self._scaled or (deployed.pods, 0.0)
+        fresh = self.state.clock.monotonic() - at_seconds < SCALE_SECONDS
+        return Asked(pods if fresh else deployed.pods, deployed.ready_pods)
 
     def _look(self) -> Snapshot:
         state, now = self.state, self.state.clock.unix()
@@ -165,7 +170,7 @@ class PoolLoop:
             state.declared.serving,
             state.books,
             state.gateways.heard(),
-            self._asked_pods(),
+            self._asked(),
         )
 
     def _foresee(self) -> None:
@@ -199,6 +204,7 @@ class PoolLoop:
         for name, view in views.items():
             book = books.pods.setdefault(name, PodBook(view))
             book.view = view
+            take_mark(book)
             if book.adopted and book.adopted != view.container_id:
                 log.info("the container of %s is another one; what was loaded there is gone", name)
                 if not view.deleting:
@@ -231,7 +237,7 @@ class PoolLoop:
         """Say what would be done, once for as long as it stays the same."""
         for action in decided.actions:
             if not any(_same(action, before) for before in self._advised):
-                model = None if not isinstance(action, Load | Drain) else self.state.model(action.model)
+                model = self.state.model(action.model) if isinstance(action, Load | Drain) else None
                 self.state.report.advised(action, model)
         self._advised = decided.actions
 
@@ -252,10 +258,18 @@ class PoolLoop:
         for book in self.state.books.pods.values():
             loading = any(p.state is PlacementState.LOADING for p in book.placements.values())
             was_warm = bool(book.view.gate) and book.gate is not False
-            if book.is_adopted:
-                set_gate(self.state, book, was_warm or not (loading or book.view.name in coming))
+            if book.retirement is not None and book.retirement.told_seconds is not None:
+                set_gate(self.state, book, False)
+            elif book.is_adopted:
+                warm = was_warm or self._is_patient(book) or not (loading or book.view.name in coming)
+                set_gate(self.state, book, warm)
             elif not _is_anothers(book):
                 set_gate(self.state, book, False)
+
+    def _is_patient(self, book: PodBook) -> bool:
+        """Whether the pod was given time enough to warm up."""
+        since = book.adopted_seconds
+        return since is not None and self.state.clock.unix() - since >= self.state.timings.warm
 
     def _measure(self, began: float) -> None:
         labels = self.state.report.labels
@@ -270,6 +284,7 @@ class PoolLoop:
         """Until a failed load may be tried again, a protected model may go, or a request is too late."""
         due = [now + self.state.timings.resync]
         due += [now + self.state.timings.look_ahead] if snapshot.appraisal is not None else []
+        due += _steps(snapshot, now)
         due += [doubtful_until] if doubtful_until is not None else []
         due += [m.retry_at_seconds for m in snapshot.models.values() if m.retry_at_seconds is not None]
         if snapshot.waiting or self.unplaced:
@@ -282,6 +297,14 @@ class PoolLoop:
 def _same(one: Action, other: Action) -> bool:
     """The same advice, whatever the numbers in its sentence."""
     return replace(one, message="") == replace(other, message="")
+
+
+def _steps(snapshot: Snapshot, now: float) -> list[float]:
+    """When the next step of a pod that goes, or of the number of pods, may be due."""
+    settle = snapshot.settings.scale_down_after_seconds
+    since = [at for at in (snapshot.idle_since_seconds, snapshot.scaled_at_seconds) if at is not None]
+    retiring = any(p.retirement for p in snapshot.pods.values())
+    return [at + settle for at in since] + ([now + RETIRING_SECONDS] if retiring else [])
 
 
 def _is_anothers(book: PodBook) -> bool:

@@ -241,12 +241,12 @@ class PoolRunner:
         return {view.name: view for view in self._world.pods() if view.component == names.TRITON}
 
     def _pods_to_ask(self) -> int:
-        """The number of pods last decided, else what the Deployment asks for, within what the pool allows."""
-        pods, deployed = self._world.pool().pods, self._world.deployed()
-        if pods.fixed is not None:
-            return pods.fixed
-        present = self._scaled if self._scaled is not None else deployed.pods if deployed else pods.min
-        return min(max(present, pods.min), pods.max)
+        """The number of pods last decided, else what the Deployment asks for; the user's own also in mode Advise."""
+        pool, deployed = self._world.pool(), self._world.deployed()
+        wanted = pool.pods.min if pool.pods.fixed is None else pool.pods.fixed
+        if pool.mode == "Advise" and pool.pods.fixed is not None:
+            return wanted
+        return self._scaled if self._scaled is not None else deployed.pods if deployed else wanted
 
     def _scale(self, pods: int) -> None:
         self._scaled = pods

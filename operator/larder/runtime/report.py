@@ -8,7 +8,7 @@ from larder.adapters.kube.events import Note, Regarding
 from larder.api import names
 from larder.api.resources import Model, ModelPool
 from larder.api.status import Decision
-from larder.core.plan import Action, Scale
+from larder.core.plan import Action, Drain, Load, Scale, Unload
 from larder.runtime import telemetry
 from larder.runtime.books import Books
 
@@ -89,10 +89,12 @@ class Reporter:
             action=type(action).__name__,
             reason=str(action.reason),
             message=action.message,
-            model=None if isinstance(action, Scale) else action.model,
-            pod=None if isinstance(action, Scale) else action.pod,
+            model=action.model if isinstance(action, Load | Drain | Unload) else None,
+            pod=action.victim if isinstance(action, Scale) else action.pod,
         )
         self.books.last_decision = decision
+        if isinstance(action, Scale):
+            self.books.last_scaling = action.message
         if decision.model is not None:
             self.books.model(decision.model).last_decision = decision
 

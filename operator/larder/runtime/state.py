@@ -67,6 +67,8 @@ class Timings:
     reapply: float = 300.0
     trouble: float = 5.0
     members_pause: float = 0.5
+    warm: float = 300.0
+    """So long a new pod waits, before it counts as ready, for models that are worth having there."""
 
 
 @dataclass(slots=True)

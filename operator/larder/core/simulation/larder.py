@@ -7,7 +7,7 @@ import numpy as np
 from larder.core.attainment import Traffic
 from larder.core.forecast import Forecaster
 from larder.core.outlook import Appraisal, appraise, make_catalog
-from larder.core.plan import Drain, Load, Plan, Reason, Scale
+from larder.core.plan import Drain, Load, Plan, Reason, Retire, Scale
 from larder.core.planner import plan
 from larder.core.simulation.workload import Workload
 from larder.core.simulation.world import World
@@ -120,7 +120,7 @@ class LarderPolicy:
             snapshot = self._snapshot(world, appraisal)
             decided = plan(self._sized(world, snapshot) if scaling else snapshot, world.now)
             scaling = False
-            if not self._apply(world, decided, appraisal):
+            if not self._apply(world, decided):
                 return
 
     def _appraise(self, world: World) -> Appraisal:
@@ -172,13 +172,16 @@ class LarderPolicy:
             traffic=Traffic(traffic.active_share[self._order], traffic.burst[self._order]),
         )
 
-    def _scale(self, world: World, pods: int, appraisal: Appraisal) -> None:
+    def _scale(self, world: World, pods: int) -> None:
+        """More pods; those that start already can't be called off here."""
         self._scaled_at = world.now
         while len(world.pods) + len(world.starting) < pods:
             world.add_pod(world.hardware.start_seconds)
-        while len(world.pods) > 1 and len(world.pods) + len(world.starting) > pods:
-            worth = {p: sum(appraisal.keep_value(self._names[m]) or 0.0 for m in on) for p, on in world.pods.items()}
-            world.remove_pod(min(worth, key=lambda p: (worth[p], p)))
+
+    def _retire(self, world: World, pod: int) -> None:
+        """A pod that is chosen to go is gone at once: its models are not moved here."""
+        self._scaled_at = world.now
+        world.remove_pod(pod)
 
     def _refresh(self, world: World) -> None:
         for key in world.changed:
@@ -193,7 +196,7 @@ class LarderPolicy:
             self._placements[key] = Placement(self._names[model], f"p{pod}", state, world.sizes[model], since)
         world.changed.clear()
 
-    def _apply(self, world: World, decided: Plan, appraisal: Appraisal) -> bool:
+    def _apply(self, world: World, decided: Plan) -> bool:
         """Apply the plan; whether it drained anything, so that another may follow at this moment."""
         drained = False
         for action in decided.actions:
@@ -204,5 +207,7 @@ class LarderPolicy:
                 world.evict(self._numbers[action.model], int(action.pod[1:]))
                 drained = True
             elif isinstance(action, Scale):
-                self._scale(world, action.pods, appraisal)
+                self._scale(world, action.pods)
+            elif isinstance(action, Retire):
+                self._retire(world, int(action.pod[1:]))
         return drained
