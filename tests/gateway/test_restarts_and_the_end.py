@@ -58,7 +58,7 @@ async def test_a_gateway_whose_envoy_ended_is_ready_again_when_the_next_one_has_
         async with asyncio.timeout(20):
             while (text := await gateway.ready_text()) == "ok\n":  # noqa: ASYNC110 (nobody is told)
                 await asyncio.sleep(0.02)
-        assert text == "Envoy has not acknowledged its endpoints\n"
+        assert text == "Envoy does not take requests\n"
         await gateway.start_envoy()
         await gateway.until_ready()
 

@@ -6,16 +6,9 @@ from click.testing import CliRunner
 from larder.cli import main
 from larder.errors import InvalidInputError
 from larder.gateway import envoy
-from larder.gateway.envoy_admin import count_by_model, growth, without_undeclared
 from larder.gateway.settings import MIB, Settings, read
 
 REQUIRED = {"LARDER_POOL": "pool", "LARDER_NAMESPACE": "space"}
-TEXT = """# TYPE envoy_models_larder_gateway_requests counter
-envoy_models_larder_gateway_requests{model="m",code="200"} 3
-envoy_models_larder_gateway_requests{code="404",model="m"} 1
-envoy_models_larder_gateway_requests{model="gone \\"x\\"",code="200"} 2
-envoy_other{} 9
-"""
 
 
 def test_defaults_are_those_of_a_pool():
@@ -65,9 +58,3 @@ def test_every_circuit_breaker_is_raised_and_no_route_has_a_time_limit():
         assert set(threshold.values()) == {envoy.UNBOUNDED}
     text = str(configuration["listeners"])
     assert text.count("'timeout': '0s'") == text.count("'retry_policy': ")
-
-
-def test_counts_of_hot_requests_are_read_by_model_and_what_is_gone_is_not_shown():
-    assert count_by_model(TEXT) == {"m": 4, 'gone "x"': 2}
-    assert "gone" not in without_undeclared(TEXT, {"m"})
-    assert growth({"a": 5, "b": 2}, {"a": 7, "b": 1, "c": 3}) == {"a": 2, "b": 1, "c": 3}

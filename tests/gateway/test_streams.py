@@ -222,4 +222,4 @@ async def test_messages_of_streams_are_counted_as_requests_of_their_model():
             await stream.send("m", f"{number}")
         await stream.send("nobody", "1")
         await stream.end()
-        assert gateway.activator.metrics.cold_totals() == {"m": 3}
+        assert gateway.activator.metrics.take_streamed() == {"m": 3}

@@ -10,21 +10,21 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from envoy.service.discovery.v3 import ads_pb2_grpc
 from grpc import aio
 
 from larder.adapters.kube.client import connect
 from larder.adapters.kube.informer import Source
 from larder.api.demand import Counts, ModelCount
 from larder.errors import UnavailableError
+from larder.gateway.board import Board
 from larder.gateway.demand_server import DemandServer
-from larder.gateway.discovery import Discovery
 from larder.gateway.dispatch import Dispatcher
-from larder.gateway.envoy_admin import EnvoyAdmin, growth
+from larder.gateway.envoy_admin import EnvoyAdmin
 from larder.gateway.grpc_side import GrpcSide, server_options
 from larder.gateway.grpc_upstream import GrpcUpstream
 from larder.gateway.http_side import HttpSide
@@ -37,6 +37,7 @@ from larder.gateway.probes import MetricsPage, Probes
 from larder.gateway.settings import TERMINATION_MARGIN_SECONDS, Settings
 from larder.gateway.state import State
 from larder.gateway.streams import Streams
+from larder.gateway.tallies import Tallies
 from larder.gateway.watching import Watching
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,9 @@ class Activator:
         self.metrics = Metrics(self.state.declared_names)
         self._dispatcher = Dispatcher(self.state, self.metrics)
         self._demand = DemandServer(self.state, self.metrics, settings.demand_token)
-        self._discovery = Discovery(self.state, self.metrics)
+        self._board, self._tallies = Board(settings.run_dir), Tallies(settings.run_dir)
         self._drained = asyncio.Event()
-        self._probes = Probes(self.state, self._discovery.configured, self._drained)
+        self._probes = Probes(self.state, self._drained)
 
     async def run(self, source: Source, stop: asyncio.Event) -> None:
         """Serve until `stop` is set and what is held has been answered."""
@@ -74,7 +75,8 @@ class Activator:
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(Watching(self._settings, self.state, source).run()),
-                    group.create_task(self._count(admin)),
+                    group.create_task(self._publish()),
+                    group.create_task(self._count()),
                     group.create_task(self._tidy(http, calls)),
                     group.create_task(self.last_seen.run()),
                 ]
@@ -93,14 +95,12 @@ class Activator:
         server = aio.server(options=server_options(self._settings))
         server.add_generic_rpc_handlers((streams, grpc_side))
         await stack.enter_async_context(_grpc_server(server, self._settings.grpc_socket))
-        discovery = aio.server()
-        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(self._discovery, discovery)
-        await stack.enter_async_context(_grpc_server(discovery, self._settings.discovery_socket))
         return streams
 
     async def _serve_pod(self, stack: AsyncExitStack, admin: EnvoyAdmin) -> None:
         ports, address = self._settings.ports, self._settings.bind_address
-        page = MetricsPage(self.state, self.metrics, admin)
+        page = MetricsPage(self.state, self.metrics, self._tallies, admin)
+        self._probes.ask(admin.is_live)
         for runner, port in (
             (self._demand.runner(), ports.demand),
             (self._probes.runner(), ports.probe),
@@ -108,33 +108,39 @@ class Activator:
         ):
             await stack.enter_async_context(_on_port(runner, address, port))
 
-    async def _count(self, admin: EnvoyAdmin) -> None:
-        """Tell the operators once a second what was asked of each model, hot and cold; also that nothing was: who is
-        silent is not idle, but unknown.
+    async def _publish(self) -> None:
+        """Keep the routing board in step. Not before both lists are read: Envoy routes by the last board till then."""
+        count = -1
+        try:
+            while True:
+                count = await self.state.routed.after(count)
+                if self.state.complete:
+                    self.metrics.lines.inc(self._board.update(self.state.entries(), self.state.now_seconds()))
+                    self._tallies.own(self._board.slots.numbers)
+                    self.state.acknowledge(self.state.table.versions)
+        finally:
+            self._board.close()
+
+    async def _count(self) -> None:
+        """Tell the operators once a second what was asked of each model, hot and cold, and what met its objective.
+
+        Also that nothing was: who is silent is not idle, but unknown.
         """
-        hot_before: dict[str, int] | None = None
-        cold_before: dict[str, int] = {}
         at = self.state.now_seconds()
         while True:
             await asyncio.sleep(COUNT_INTERVAL_SECONDS)
-            try:
-                hot = await admin.hot_requests()
-            except UnavailableError as error:
-                log.debug("no counts: %s", error)
-                continue
-            now, cold = self.state.now_seconds(), self.metrics.cold_totals()
-            # Apart, because Envoy's counters begin anew when it restarts and the activator's do not.
-            if hot_before is not None:
-                added = _sum(growth(hot_before, hot), growth(cold_before, cold))
-                self._demand.publish(Counts(now - at, {name: ModelCount(count) for name, count in added.items()}))
-            hot_before, cold_before, at = hot, cold, now
+            before, at = at, self.state.now_seconds()
+            grown = self._tallies.growth()
+            for model, count in self.metrics.take_streamed().items():
+                known = grown.get(model, ModelCount(0))
+                grown[model] = replace(known, requests=known.requests + count)
+            self._demand.publish(Counts(at - before, grown))
 
     async def _tidy(self, http: HttpUpstream, calls: GrpcUpstream) -> None:
         while True:
             await asyncio.sleep(COUNT_INTERVAL_SECONDS)
             self.state.drop_old_hints()
             self._dispatcher.prune()
-            self.metrics.forget_undeclared()
             ips = [pod.ip for pod in (self.state.pods or {}).values() if pod.ip]
             calls.keep(ips)
             http.keep(ips)
@@ -162,10 +168,6 @@ class Activator:
 async def _until(idle: Callable[[], Awaitable[bool]]) -> None:
     while not await idle():  # noqa: ASYNC110 (Envoy's requests in flight are read, not told)
         await asyncio.sleep(DRAIN_POLL_SECONDS)
-
-
-def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
-    return {name: one.get(name, 0) + other.get(name, 0) for name in one.keys() | other.keys()}
 
 
 @asynccontextmanager

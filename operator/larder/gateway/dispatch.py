@@ -75,9 +75,9 @@ class Dispatcher:
         try:
             answer = await self.place(order, attempt)
         except refusals.RefusalError as refusal:
-            self._metrics.cold(order.model, refusal.code.name.lower())
+            self._metrics.cold(refusal.code.name.lower())
             raise
-        self._metrics.cold(order.model, "answered")
+        self._metrics.cold("answered")
         return answer
 
     async def place(self, order: Order, attempt: Attempt[T]) -> T:

@@ -1,10 +1,10 @@
 """Envoy's static configuration: a pure function from settings to the bootstrap, as plain data.
 
-A request's model is put into the dynamic metadata `envoy.lb.model` (Lua). A composite cluster sends the first
-attempt to the pods whose endpoint metadata lists the model, or, when there is none, to the activator; the one retry
-always goes to the activator, so that a stale route or a dead pod ends there and not at the client. The activator
-marks its own answers with `x-envoy-ratelimited`, which Envoy never retries. Endpoints come from the activator over
-one aggregated delta stream; when it is gone Envoy keeps the last ones.
+A Lua filter finds a request's model, and on the routing board (larder.gateway.board) the pods that serve it; the one
+of them with the fewest unanswered requests is put into the dynamic metadata `larder.host`. A composite cluster sends
+the first attempt there, or, when there is none, to the activator; the one retry always goes to the activator, so that
+a stale route or a dead pod ends there and not at the client. The activator marks its own answers with
+`x-envoy-ratelimited`, which Envoy never retries. When it is gone Envoy routes by the board that it left.
 
 Time limits: no limit on a whole request; a stream on which nothing moves for `STREAM_IDLE` ends, which bounds the
 longest inference; a body must arrive within `REQUEST_TIMEOUT`; an idle connection ends after `CONNECTION_IDLE`.
@@ -13,19 +13,23 @@ longest inference; a body must arrive within `REQUEST_TIMEOUT`; an idle connecti
 from importlib import resources
 from typing import Any, Final
 
+from larder.api import names
+from larder.gateway.board import PODS, SLOTS
 from larder.gateway.settings import Settings
+from larder.gateway.tallies import BOUNDS_SECONDS
 
 Config = dict[str, Any]
 
-HTTP_CLUSTER: Final = "triton_http"
-GRPC_CLUSTER: Final = "triton_grpc"
-REQUESTS_METRIC: Final = "larder_gateway_requests"
-"""Counter of answers that came from Triton pods without the activator, by model and status."""
-
+RETRY_HEADER: Final = "x-larder-retry"
+"""On a pod's answer: send the request again."""
 STREAM_IDLE: Final = "3600s"
 REQUEST_TIMEOUT: Final = "300s"
 CONNECTION_IDLE: Final = "3600s"
 CONNECT_TIMEOUT: Final = "1s"
+HOST_IDLE: Final = "300s"
+DEAD_STUB: Final = "Stub process '[^']*' is not healthy|Stub process is not healthy"
+"""Triton's words for a python model whose process has ended, as a regular expression."""
+DEAD_STUB_LUA: Final = "Stub process .-is not healthy"
 UNBOUNDED: Final = 1_000_000
 """Connections, requests and retries at once. The defaults fail most of a burst of retries; memory is the bound."""
 SLACK_BYTES: Final = 64 * 1024
@@ -42,10 +46,9 @@ def bootstrap(settings: Settings) -> Config:
     return {
         "node": {"id": settings.node, "cluster": settings.pool},
         "admin": {"address": _pipe(settings.admin_socket)},
-        "dynamic_resources": {"ads_config": _ads()},
         "static_resources": {
             "listeners": [_listener(settings, "http"), _listener(settings, "grpc")],
-            "clusters": [*_clusters(settings, "http"), *_clusters(settings, "grpc"), _discovery(settings)],
+            "clusters": [*_clusters(settings, "http"), *_clusters(settings, "grpc")],
         },
     }
 
@@ -66,12 +69,6 @@ def certificate(settings: Settings) -> Config:
             }
         ]
     }
-
-
-def _ads() -> Config:
-    pause = {"base_interval": "0.1s", "max_interval": "1s"}
-    service = {"envoy_grpc": {"cluster_name": "discovery", "retry_policy": {"retry_back_off": pause}}}
-    return {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [service]}
 
 
 def _pipe(path: object) -> Config:
@@ -132,7 +129,6 @@ def _manager(settings: Settings, protocol: str) -> Config:
         },
         "route_config": _routes(protocol),
         "http_filters": [_lua(settings, protocol), _router()],
-        "access_log": [_counter()],
         "local_reply_config": _local_replies(settings, protocol),
     }
 
@@ -157,7 +153,7 @@ def _routes(protocol: str) -> Config:
                 "name": "pool",
                 "domains": ["*"],
                 "routes": routes,
-                "response_headers_to_remove": ["x-envoy-ratelimited", "x-envoy-upstream-service-time"],
+                "response_headers_to_remove": ["x-envoy-ratelimited", "x-envoy-upstream-service-time", RETRY_HEADER],
             }
         ]
     }
@@ -171,7 +167,15 @@ def _http_routes() -> list[Config]:
         ({"prefix": "/"}, [404]),
     )
     return [
-        _route("http", match, {"retry_on": "retriable-status-codes", "retriable_status_codes": codes})
+        _route(
+            "http",
+            match,
+            {
+                "retry_on": "retriable-status-codes,retriable-headers",
+                "retriable_status_codes": codes,
+                "retriable_headers": [{"name": RETRY_HEADER, "present_match": True}],
+            },
+        )
         for match, codes in stale_statuses
     ]
 
@@ -182,6 +186,7 @@ def _grpc_stale() -> Config:
         {"suffix": " is not at ready state"},
         {"prefix": "requested model '"},
         {"exact": "Cancelling all calls"},
+        {"safe_regex": {"regex": f".*({DEAD_STUB}).*"}},
     )
     headers = [{"name": "grpc-status", "string_match": {"exact": "5"}}]
     headers += [{"name": "grpc-message", "string_match": match} for match in messages]
@@ -199,12 +204,24 @@ def _route(protocol: str, match: Config, stale: Config) -> Config:
 
 
 def _lua(settings: Settings, protocol: str) -> Config:
-    code = resources.files("larder.gateway").joinpath("lua", f"{protocol}.lua").read_text()
-    source = {"inline_string": f"local BODY_LIMIT = {settings.body_limit_bytes}\n{code}"}
-    return _typed(
-        "envoy.filters.http.lua",
-        {"@type": _TYPE + "envoy.extensions.filters.http.lua.v3.Lua", "default_source_code": source},
+    ports = {"http": names.HTTP_PORT, "grpc": names.GRPC_PORT}
+    bounds_us = ", ".join(f"{seconds * 1e6:.0f}" for seconds in BOUNDS_SECONDS)
+    constants = (
+        f"local BODY_LIMIT, FOLDER, PORT = {settings.body_limit_bytes}, [[{settings.run_dir}]], {ports[protocol]}\n"
+        f"local SLOTS, PODS, BOUNDS_US = {SLOTS}, {PODS}, {{{bounds_us}}}\n"
     )
+    return _script(constants, "board", protocol)
+
+
+def _pod_lua() -> Config:
+    return _script(f"local RETRY_HEADER, DEAD_STUB = [[{RETRY_HEADER}]], [[{DEAD_STUB_LUA}]]\n", "pod")
+
+
+def _script(constants: str, *files: str) -> Config:
+    folder = resources.files("larder.gateway").joinpath("lua")
+    code = constants + "\n".join(folder.joinpath(f"{name}.lua").read_text() for name in files)
+    lua_type = _TYPE + "envoy.extensions.filters.http.lua.v3.Lua"
+    return _typed("envoy.filters.http.lua", {"@type": lua_type, "default_source_code": {"inline_string": code}})
 
 
 def _router() -> Config:
@@ -213,28 +230,6 @@ def _router() -> Config:
         "suppress_envoy_headers": True,
     }
     return _typed("envoy.filters.http.router", router)
-
-
-def _counter() -> Config:
-    """Counts by model what Triton pods answered: those names are declared, what the activator answered may not be."""
-    tags = [
-        {"name": "model", "value_format": "%DYNAMIC_METADATA(envoy.lb:model)%"},
-        {"name": "code", "value_format": "%RESPONSE_CODE%"},
-    ]
-    counter = {"stat": {"name": REQUESTS_METRIC, "tags": tags}, "value_fixed": 1}
-    config = {
-        "@type": _TYPE + "envoy.extensions.access_loggers.stats.v3.Config",
-        "stats_scope": {"prefix": "models"},
-        "counters": [counter],
-    }
-    by_a_pod = {
-        "name": "envoy.access_loggers.extension_filters.cel",
-        "typed_config": {
-            "@type": _TYPE + "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            "expression": "'envoy.lb' in xds.upstream_host_metadata.filter_metadata",
-        },
-    }
-    return {"name": "envoy.access_loggers.stats", "filter": {"extension_filter": by_a_pod}, "typed_config": config}
 
 
 def _local_replies(settings: Settings, protocol: str) -> Config:
@@ -270,16 +265,26 @@ def _clusters(settings: Settings, protocol: str) -> list[Config]:
         protocol
     ]
     options_type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options: Config = {"@type": _TYPE + options_type, "explicit_http_config": upstream}
+    # Filters on the way to a pod are those of the composite. What a gRPC pod says of itself is in its headers.
+    pool_options = {**options, "http_filters": [_pod_lua(), _codec()]} if protocol == "http" else options
     shared: Config = {
         "connect_timeout": CONNECT_TIMEOUT,
         "per_connection_buffer_limit_bytes": settings.body_limit_bytes + SLACK_BYTES,
         "circuit_breakers": _breakers(),
-        "typed_extension_protocol_options": {
-            options_type: {"@type": _TYPE + options_type, "explicit_http_config": upstream}
-        },
+        "typed_extension_protocol_options": {options_type: options},
     }
     activator_socket = settings.http_socket if protocol == "http" else settings.grpc_socket
-    return [_pool(protocol), {**shared, **_triton(protocol)}, {**shared, **_activator(protocol, activator_socket)}]
+    return [
+        {**_pool(protocol), "typed_extension_protocol_options": {options_type: pool_options}},
+        {**shared, **_triton(protocol)},
+        {**shared, **_activator(protocol, activator_socket)},
+    ]
+
+
+def _codec() -> Config:
+    codec_type = _TYPE + "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+    return _typed("envoy.filters.http.upstream_codec", {"@type": codec_type})
 
 
 def _pool(protocol: str) -> Config:
@@ -298,18 +303,13 @@ def _pool(protocol: str) -> Config:
 
 
 def _triton(protocol: str) -> Config:
+    """Where a request goes is in its metadata; a host exists for as long as it is asked."""
     return {
         "name": f"triton_{protocol}",
-        "type": "EDS",
-        "eds_cluster_config": {"eds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}},
-        "lb_policy": "LEAST_REQUEST",
-        "lb_subset_config": {
-            "fallback_policy": "NO_FALLBACK",
-            "subset_selectors": [{"keys": ["model"], "fallback_policy": "NO_FALLBACK"}],
-            "list_as_any": True,
-        },
-        # By default Envoy gathers changes of metadata for a second; a placement has to show at once.
-        "common_lb_config": {"update_merge_window": "0s"},
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "original_dst_lb_config": {"metadata_key": {"key": "larder", "path": [{"key": "host"}]}},
+        "cleanup_interval": HOST_IDLE,
         "upstream_connection_options": {"tcp_keepalive": {"keepalive_time": 30, "keepalive_interval": 5}},
     }
 
@@ -322,22 +322,6 @@ def _activator(protocol: str, path: object) -> Config:
         "load_assignment": {
             "cluster_name": f"activator_{protocol}",
             "endpoints": [{"lb_endpoints": [endpoint]}],
-        },
-    }
-
-
-def _discovery(settings: Settings) -> Config:
-    """A socket of its own: what clients send reaches the activator's gRPC side, and must not reach discovery."""
-    options_type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    options = {"@type": _TYPE + options_type, "explicit_http_config": {"http2_protocol_options": {}}}
-    return {
-        "name": "discovery",
-        "type": "STATIC",
-        "connect_timeout": CONNECT_TIMEOUT,
-        "typed_extension_protocol_options": {options_type: options},
-        "load_assignment": {
-            "cluster_name": "discovery",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _pipe(settings.discovery_socket)}}]}],
         },
     }
 

@@ -1,7 +1,6 @@
-"""Envoy's admin interface over its Unix socket: counters of hot requests, the metrics text, and draining."""
+"""Envoy's admin interface over its Unix socket: whether it is live, the metrics text, and draining."""
 
 import re
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -9,10 +8,8 @@ from typing import Final, Self
 import aiohttp
 
 from larder.errors import UnavailableError
-from larder.gateway.envoy import REQUESTS_METRIC
 
 TIMEOUT_SECONDS: Final = 5.0
-_MODEL: Final = re.compile(r'[{,](?:envoy_)?model="((?:[^"\\]|\\.)*)"')
 _ACTIVE: Final = re.compile(r"^http\.(?:http|grpc)\.downstream_rq_active: (\d+)$", re.M)
 
 
@@ -32,10 +29,12 @@ class EnvoyAdmin:
     ) -> None:
         await self._session.close()
 
-    async def hot_requests(self) -> dict[str, int]:
-        """Return the answers of Triton pods so far, by model, since Envoy started."""
-        text = await self._get(f"/stats/prometheus?usedonly&filter={REQUESTS_METRIC}")
-        return count_by_model(text)
+    async def is_live(self) -> bool:
+        """Return whether Envoy takes requests."""
+        try:
+            return "LIVE" in await self._get("/ready")
+        except UnavailableError:
+            return False
 
     async def metrics(self) -> str:
         """Return Envoy's metrics in Prometheus' text format."""
@@ -61,39 +60,3 @@ class EnvoyAdmin:
                 return await response.text()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UnavailableError(f"Envoy did not answer {path}: {error}") from error
-
-
-def count_by_model(text: str) -> dict[str, int]:
-    """Add up the counter of hot requests by its label `model`."""
-    totals: dict[str, int] = {}
-    for line in text.splitlines():
-        if REQUESTS_METRIC not in line or line.startswith("#"):
-            continue
-        found = _MODEL.search(line)
-        if found:
-            name = _unescape(found[1])
-            totals[name] = totals.get(name, 0) + int(float(line.rpartition(" ")[2]))
-    return totals
-
-
-def without_undeclared(text: str, declared: Collection[str]) -> str:
-    """Drop the series of models that are not declared any more; Envoy itself keeps them until it restarts."""
-    kept = [line for line in text.splitlines() if REQUESTS_METRIC not in line or _is_declared(line, declared)]
-    return "\n".join(kept) + "\n"
-
-
-def _is_declared(line: str, declared: Collection[str]) -> bool:
-    found = _MODEL.search(line)
-    return found is None or _unescape(found[1]) in declared
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], text)
-
-
-def growth(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """Return what was added by model; a counter that shrank began again at 0."""
-    grown = {
-        name: count - before.get(name, 0) if count >= before.get(name, 0) else count for name, count in after.items()
-    }
-    return {name: count for name, count in grown.items() if count}

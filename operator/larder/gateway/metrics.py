@@ -1,4 +1,4 @@
-"""The activator's own metrics. Label `model` takes declared names only, and goes when its Model goes."""
+"""The activator's own metrics. Label `model` takes declared names only, and goes when nothing waits for its Model."""
 
 from collections.abc import Callable, Collection
 from typing import Final
@@ -26,36 +26,31 @@ class Metrics:
         self.requests = Counter(
             prefix + "cold_requests",
             "Requests that passed the activator, by outcome.",
-            ["model", "outcome"],
+            ["outcome"],
             registry=self.registry,
         )
         self.retries = Counter(
             prefix + "retries", "Attempts that met a stale route or a lost pod.", registry=self.registry
         )
-        self.pushed = Counter(prefix + "configurations", "Endpoint changes sent to Envoy.", registry=self.registry)
-        self.rejected = Counter(prefix + "rejections", "Endpoint changes that Envoy refused.", registry=self.registry)
-        self.lag_seconds = Histogram(
-            prefix + "acknowledge_seconds",
-            "From sending endpoints to Envoy's acknowledgement.",
-            buckets=(0.002, 0.005, 0.02, 0.1, 0.5, 2.0),
-            registry=self.registry,
-        )
+        self.lines = Counter(prefix + "board_lines", "Lines written to the routing board.", registry=self.registry)
         self.streams = Gauge(prefix + "demand_streams", "Connected operators.", registry=self.registry)
-        self._labelled: set[tuple[str, str]] = set()
         self._waited: set[str] = set()
-        self._totals: dict[str, int] = {}
+        self._streamed: dict[str, int] = {}
 
-    def cold(self, model: str, outcome: str) -> None:
-        """Count a request that passed the activator; undeclared names share one empty label."""
-        label = model if model in self._declared() else ""
-        self._labelled.add((label, outcome))
-        self.requests.labels(label, outcome).inc()
-        if label:
-            self._totals[label] = self._totals.get(label, 0) + 1
+    def cold(self, outcome: str) -> None:
+        """Count a request that passed the activator."""
+        self.requests.labels(outcome).inc()
 
-    def cold_totals(self) -> dict[str, int]:
-        """Return requests that passed the activator so far, by declared model."""
-        return dict(self._totals)
+    def streamed(self, model: str, outcome: str) -> None:
+        """Count a message of a stream: streams pass the activator, hot or cold, and Envoy counts none of them."""
+        self.cold(outcome)
+        if model in self._declared():
+            self._streamed[model] = self._streamed.get(model, 0) + 1
+
+    def take_streamed(self) -> dict[str, int]:
+        """Return messages of streams since the last call, by declared model."""
+        taken, self._streamed = self._streamed, {}
+        return taken
 
     def show_waiting(self, counts: dict[str, int]) -> None:
         """Set the gauge of waiting requests; models that wait no more leave it."""
@@ -65,15 +60,6 @@ class Metrics:
         for model, count in shown.items():
             self.waiting.labels(model).set(count)
         self._waited = set(shown)
-
-    def forget_undeclared(self) -> None:
-        """Remove the series of Models that are gone."""
-        declared = self._declared()
-        for model, outcome in list(self._labelled):
-            if model and model not in declared:
-                self.requests.remove(model, outcome)
-                self._labelled.discard((model, outcome))
-                self._totals.pop(model, None)
 
     def render(self) -> bytes:
         """Return the exposition text."""

@@ -2,27 +2,32 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
 from larder.errors import UnavailableError
-from larder.gateway.envoy_admin import EnvoyAdmin, without_undeclared
+from larder.gateway.envoy_admin import EnvoyAdmin
 from larder.gateway.metrics import Metrics
 from larder.gateway.state import State
+from larder.gateway.tallies import Tallies, render
 
 END_SECONDS: Final = 2.0
 """For requests that are being answered when all ends; Envoy's preStop is among them."""
 
 
 class Probes:
-    """Ready once both lists are read and Envoy routes by them; not any more once the end is announced."""
+    """Ready once both lists are read and Envoy takes requests; not any more once the end is announced."""
 
-    def __init__(self, state: State, configured: Callable[[], bool], drained: asyncio.Event) -> None:
+    def __init__(self, state: State, drained: asyncio.Event) -> None:
         self._state = state
-        self._configured = configured
+        self._is_live: Callable[[], Awaitable[bool]] | None = None
         self._drained = drained
+
+    def ask(self, is_live: Callable[[], Awaitable[bool]]) -> None:
+        """From now on whether Envoy takes requests is asked here."""
+        self._is_live = is_live
 
     def runner(self) -> web.AppRunner:
         """Return the server of /healthz, /readyz and /drained."""
@@ -32,7 +37,7 @@ class Probes:
         app.router.add_get("/drained", self._wait_drained)
         return web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
 
-    def missing(self) -> str | None:
+    async def missing(self) -> str | None:
         """Return what readiness waits for, None when ready."""
         if self._state.draining:
             return "the gateway is going away"
@@ -40,15 +45,15 @@ class Probes:
             return "the list of pods is not complete"
         if self._state.models is None:
             return "the list of Models is not complete"
-        if not self._configured():
-            return "Envoy has not acknowledged its endpoints"
+        if self._is_live is None or not await self._is_live():
+            return "Envoy does not take requests"
         return None
 
     async def _alive(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def _ready(self, request: web.Request) -> web.Response:
-        missing = self.missing()
+        missing = await self.missing()
         return web.Response(text=f"{missing or 'ok'}\n", status=200 if missing is None else 503)
 
     async def _wait_drained(self, request: web.Request) -> web.Response:
@@ -57,10 +62,11 @@ class Probes:
 
 
 class MetricsPage:
-    """One page with the activator's metrics and Envoy's; without Envoy, the activator's alone."""
+    """One page with the metrics of Models, of the activator and of Envoy; without Envoy, without its."""
 
-    def __init__(self, state: State, metrics: Metrics, admin: EnvoyAdmin) -> None:
+    def __init__(self, state: State, metrics: Metrics, tallies: Tallies, admin: EnvoyAdmin) -> None:
         self._state = state
+        self._tallies = tallies
         self._metrics = metrics
         self._admin = admin
 
@@ -75,5 +81,8 @@ class MetricsPage:
         self._metrics.held_bytes.set(self._state.bytes.held)
         own, others = self._metrics.render().decode(), ""
         with contextlib.suppress(UnavailableError):
-            others = without_undeclared(await self._admin.metrics(), (self._state.models or {}).keys())
-        return web.Response(text=own + others, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+            others = await self._admin.metrics()
+        models = await asyncio.to_thread(render, self._tallies.totals())
+        return web.Response(
+            text=models + own + others, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )

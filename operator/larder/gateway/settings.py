@@ -7,7 +7,7 @@ A gateway pod has two containers and one init container, which share an emptyDir
 - `envoy`: `envoy -c /etc/envoy/envoy.yaml` (add `--concurrency N` for N CPUs). Needs both emptyDirs, and the TLS
   Secret at LARDER_TLS_DIR. preStop: `httpGet` path /drained, port ACTIVATOR_PROBE_PORT: it blocks until this gateway
   holds nothing more, so that Envoy, which ends at once on SIGTERM, ends last. Readiness: GET /readyz on
-  ACTIVATOR_PROBE_PORT too, so that an Envoy that restarted is not ready before it has its endpoints.
+  ACTIVATOR_PROBE_PORT too, so that an Envoy that restarted is not ready before it takes requests.
 - `activator`: `larder gateway run`. No preStop; SIGTERM starts the drain. Readiness: GET /readyz, liveness:
   GET /healthz, both on ACTIVATOR_PROBE_PORT.
 
@@ -21,7 +21,7 @@ A gateway pod has two containers and one init container, which share an emptyDir
 | LARDER_BODY_LIMIT_BYTES | both | the largest body of a request; default 64 MiB |
 | LARDER_DEMAND_TOKEN | activator | bearer token of the demand stream (required by `run`) |
 | LARDER_TLS_DIR | both | directory with tls.crt and tls.key; absent: clear text |
-| LARDER_RUN_DIR | both | the shared emptyDir with the Unix sockets between Envoy and activator |
+| LARDER_RUN_DIR | both | the shared emptyDir with the Unix sockets, the board and the counters of Envoy and activator |
 | POD_NAME | both | Envoy's node id and the name in logs; default: the host's name |
 
 Ports (larder.api.names): HTTP_PORT and GRPC_PORT are Envoy's; GATEWAY_METRICS_PORT (/metrics of both containers),
@@ -82,11 +82,6 @@ class Settings:
     def grpc_socket(self) -> Path:
         """Where the activator takes gRPC requests from Envoy."""
         return self.run_dir / "grpc.sock"
-
-    @property
-    def discovery_socket(self) -> Path:
-        """Where the activator tells Envoy its endpoints."""
-        return self.run_dir / "discovery.sock"
 
     @property
     def certificate_file(self) -> Path:

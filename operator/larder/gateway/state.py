@@ -1,4 +1,4 @@
-"""What one gateway knows now (pods, Models, hints, failures, what Envoy acknowledged) and who is told of a change.
+"""What one gateway knows now (pods, Models, hints, failures, what Envoy routes by) and who is told of a change.
 
 Lives on one event loop; every method but the waits returns at once.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from larder.api.demand import Failure, Waiting
 from larder.api.demand import Hint as HintMessage
 from larder.gateway import routes
+from larder.gateway.board import Entry
 from larder.gateway.holding import Bytes, Failures, KnownFailure, Room, Ticket
 from larder.gateway.routes import Endpoint, Hint, Pod, Table, Version
 
@@ -22,6 +23,8 @@ class Declared:
     served_name: str
     stateful: bool = False
     revision: str = ""
+    latency_seconds: float | None = None
+    cold_start_seconds: float = 0.0
 
 
 class Pulse:
@@ -45,7 +48,7 @@ class Pulse:
 
 
 class State:
-    """The gateway's present. `routed`, `demand` and `seen` beat when the table, what waits, or Envoy's ACKs change."""
+    """The gateway's present. `routed`, `demand` and `seen` beat when what is routed, waits, or is seen changes."""
 
     def __init__(self, held_bytes_limit: int) -> None:
         self.table = Table()
@@ -72,8 +75,10 @@ class State:
 
     def put_pods(self, pods: Mapping[str, Pod]) -> None:
         """Take over the pods of this pool, by uid."""
-        self.pods = pods
+        first, self.pods = self.pods is None, pods
         self._rebuild()
+        if first:
+            self.routed.beat()
 
     def put_models(self, models: Iterable[Declared]) -> None:
         """Take over the declared Models. Of two with one served name, stateful is the careful one."""
@@ -81,8 +86,10 @@ class State:
         for model in models:
             present = found.get(model.served_name)
             found[model.served_name] = present if present is not None and present.stateful else model
-        self.models = found
+        changed, self.models = found != self.models, found
         self._rebuild()
+        if changed:
+            self.routed.beat()
         self.ring(*self._bells)
 
     def offer(self, message: HintMessage) -> None:
@@ -112,6 +119,11 @@ class State:
         if versions != self.acknowledged or not self.seen.count:
             self.acknowledged = dict(versions)
             self.seen.beat()
+
+    def entries(self) -> dict[str, Entry]:
+        """Return what the routing board says of each Model."""
+        copies = self.table.copies
+        return {name: _entry(declared, copies.get(name, ())) for name, declared in (self.models or {}).items()}
 
     def copies(self, model: str) -> tuple[Endpoint, ...]:
         """Return where the model may be asked now."""
@@ -175,3 +187,9 @@ class State:
             self.routed.beat()
         copies = self.table.copies
         self.ring(*[model for model in self._bells if copies.get(model) != before.copies.get(model)])
+
+
+def _entry(declared: Declared, copies: tuple[Endpoint, ...]) -> Entry:
+    hot = declared.latency_seconds
+    cold = None if hot is None else hot + declared.cold_start_seconds
+    return Entry(hot, cold, declared.stateful, copies)

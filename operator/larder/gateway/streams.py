@@ -138,7 +138,7 @@ class _ClientStream:
         try:
             self._admit(message, body, group)
         except RefusalError as refusal:
-            self._metrics.cold(message.model, refusal.code.name.lower())
+            self._metrics.streamed(message.model, refusal.code.name.lower())
             await self.answer(stream_protocol.error(message, refusal.message))
 
     def _admit(self, message: Message, body: bytes, group: asyncio.TaskGroup) -> None:
@@ -169,7 +169,7 @@ class _ClientStream:
             await self._context.write(body)
 
     def settle(self, pending: Pending, outcome: str) -> None:
-        self._metrics.cold(pending.message.model, outcome)
+        self._metrics.streamed(pending.message.model, outcome)
         pending.reservation.release()
         self._pending.discard(pending)
         self.moved()

@@ -8,7 +8,9 @@ from typing import Final
 from larder.adapters.kube.informer import Informer, Key, Scope, Source
 from larder.adapters.kube.resources import MODELS, PODS
 from larder.api import names
+from larder.api.quantities import parse_seconds
 from larder.api.resources import Manifest
+from larder.errors import InvalidInputError
 from larder.gateway.routes import Pod, parse_pod
 from larder.gateway.settings import Settings
 from larder.gateway.state import Declared, State
@@ -22,7 +24,22 @@ def parse_declared(manifest: Manifest, pool: str) -> Declared | None:
     if spec.get("pool") != pool:
         return None
     name = spec.get("repositoryName") or manifest["metadata"]["name"]
-    return Declared(str(name), stateful=spec.get("stateful") is True, revision=str(spec.get("revision") or ""))
+    slo = spec.get("slo") or {}
+    return Declared(
+        str(name),
+        stateful=spec.get("stateful") is True,
+        revision=str(spec.get("revision") or ""),
+        latency_seconds=_seconds(slo.get("latency")),
+        cold_start_seconds=_seconds(slo.get("coldStart")) or 0.0,
+    )
+
+
+def _seconds(value: object) -> float | None:
+    """Parse a duration; what the operator refuses to read counts as no objective here."""
+    try:
+        return None if value is None else parse_seconds("spec.slo", value)
+    except InvalidInputError:
+        return None
 
 
 class Watching:

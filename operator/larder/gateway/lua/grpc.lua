@@ -59,5 +59,23 @@ function envoy_on_request(handle)
   local body = handle:body()
   if not body then return end
   local name = model(body:getBytes(0, math.min(body:length(), SCANNED_BYTES)))
-  if name then handle:streamInfo():dynamicMetadata():set("envoy.lb", "model", name) end
+  if name then begin(handle, name) end
+end
+
+-- A client's own errors: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+-- FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED. No status yet is a message to come.
+local CLIENT_ERRORS = {
+  ["1"] = true, ["3"] = true, ["5"] = true, ["6"] = true, ["7"] = true, ["9"] = true, ["11"] = true, ["12"] = true,
+  ["16"] = true,
+}
+
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = headers:get("grpc-status")
+  if CLIENT_ERRORS[status] then
+    finish(handle, CLIENT_ERROR)
+  else
+    local answered = status == "0" or (not status and headers:get(":status") == "200")
+    finish(handle, answered and OK or SERVER_ERROR)
+  end
 end

@@ -1,4 +1,4 @@
--- Finds the model in a V2 path and leaves it where the subset load balancer looks for it.
+-- Finds the model in a V2 path, and counts how its requests end.
 -- Only calls that a Triton pod may answer get a model; everything else is the activator's to answer or refuse.
 -- BODY_LIMIT is set above, in bytes.
 local OPERATIONS = {
@@ -23,7 +23,7 @@ function envoy_on_request(handle)
   if name and not (name == "stats" and rest == "") then
     local operation = rest:match("^/versions/%d+(.*)$") or rest
     if OPERATIONS[operation] then
-      handle:streamInfo():dynamicMetadata():set("envoy.lb", "model", unescape(name))
+      begin(handle, unescape(name))
     end
   end
   local length = tonumber(headers:get("content-length") or "")
@@ -35,11 +35,11 @@ function envoy_on_request(handle)
   end
 end
 
--- Triton 2.51 answers 500 to a body that is not JSON: it is the request that is wrong, not the server.
 function envoy_on_response(handle)
-  if handle:headers():get(":status") ~= "500" then return end
-  local body = handle:body()
-  if not body then return end
-  local start = body:getBytes(0, math.min(body:length(), 128))
-  if start:find("failed to parse the request JSON", 1, true) then handle:headers():replace(":status", "400") end
+  local status = handle:headers():get(":status")
+  if status < "400" then
+    finish(handle, OK)
+  else
+    finish(handle, status < "500" and CLIENT_ERROR or SERVER_ERROR)
+  end
 end

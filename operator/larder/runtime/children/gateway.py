@@ -210,7 +210,7 @@ def _container_security() -> dict[str, Any]:
 
 def _volumes(pool: ModelPool) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
-        {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+        {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
         {"name": "envoy", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
