@@ -64,6 +64,8 @@ class ConditionReason(StrEnum):
     ADVISE_ONLY = "AdviseOnly"
     FIXED_BY_USER = "FixedByUser"
     AT_MAXIMUM = "AtMaximum"
+    POD_RETIRES = "PodRetires"
+    NO_PODS = "NoPods"
     NO_OBJECTIVES = "NoObjectives"
 
     # What a pool can lack.

@@ -87,6 +87,7 @@ class ModelPoolStatus:
     models_declared: int
     conditions: tuple[Condition, ...] = ()
     last_decision: Decision | None = None
+    start_seconds: float | None = None
 
 
 def derive_phase(
@@ -143,6 +144,7 @@ def pool_status(status: ModelPoolStatus) -> dict[str, Any]:
             "memoryBudget": budget,
             "modelsResident": status.models_resident,
             "modelsDeclared": status.models_declared,
+            "podStartSeconds": _steady(status.start_seconds),
             "summary": {
                 "pods": f"{status.ready_pods}/{status.pods}",
                 "memory": f"{used}/{budget}",

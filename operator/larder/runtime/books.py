@@ -121,6 +121,8 @@ class Books:
     pods: dict[str, PodBook] = field(default_factory=dict)
     models: dict[str, ModelBook] = field(default_factory=dict)
     last_decision: Decision | None = None
+    desired_pods: int | None = None
+    """What the last plan wanted, replacements aside."""
     last_scaling: str = ""
     """Why the number of pods was last changed, in a sentence."""
     start_seconds: Measured | None = None

@@ -131,6 +131,7 @@ class PoolLoop:
         snapshot, now = self._look(), self.state.clock.unix()
         decided = plan(snapshot, now)
         self.state.forecasts.judge(snapshot)
+        self.state.books.desired_pods = decided.desired_pods
         self.unplaced = {item.model: item for item in decided.unplaced}
         if self.state.pool.mode == "Advise":
             self._advise(decided)
@@ -274,6 +275,8 @@ class PoolLoop:
     def _measure(self, began: float) -> None:
         labels = self.state.report.labels
         telemetry.PLAN_SECONDS.labels(*labels).observe(self.state.clock.monotonic() - began)
+        if (desired := self.state.books.desired_pods) is not None:
+            telemetry.DESIRED_PODS.labels(*labels).set(desired)
         counts = dict.fromkeys(PlacementState, 0)
         for placement in self.state.books.placements():
             counts[placement.state] += 1

@@ -26,6 +26,7 @@ from larder.runtime.pods import PodView
 from larder.runtime.pool_loop import PoolLoop, World
 from larder.runtime.publish import Pods, Publisher
 from larder.runtime.report import Notes, Reporter
+from larder.runtime.scaling_status import remembered_scaling, remembered_start
 from larder.runtime.settings import Platform
 from larder.runtime.state import Clock, Control, Controls, PoolState, Timings
 from larder.runtime.status_writer import StatusWriter
@@ -68,7 +69,11 @@ class PoolRunner:
     def __init__(self, world: World, surface: Surface) -> None:
         self._world, self._surface = world, surface
         pool, clock = world.pool(), surface.clock
-        books = Books(last_decision=last_decision(pool.status))
+        books = Books(
+            last_decision=last_decision(pool.status),
+            last_scaling=remembered_scaling(pool.status),
+            start_seconds=remembered_start(pool.status, clock.unix()),
+        )
         self._upkeep = Upkeep(surface.cluster, surface.platform, surface.make_key, surface.fence.check)
         self._scaled: int | None = None
         self._deployments = world.deployments()

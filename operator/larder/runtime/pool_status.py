@@ -11,6 +11,7 @@ from larder.core.objectives import Verdict
 from larder.runtime.books import Books
 from larder.runtime.model_status import Facts, is_resident
 from larder.runtime.pods import PodView, Trouble
+from larder.runtime.scaling_status import autoscaling
 
 UNACKNOWLEDGED_SECONDS = 60.0
 """A gateway that did not acknowledge a drain is named for that long."""
@@ -47,6 +48,7 @@ def pool_status(given: Facts, around: Surroundings, now_seconds: float) -> Model
             for c in _conditions(given, around, now_seconds)
         ),
         last_decision=books.last_decision,
+        start_seconds=None if books.start_seconds is None else books.start_seconds.mean,
     )
 
 
@@ -71,12 +73,13 @@ def invalid_status(generation: int, message: str) -> ModelPoolStatus:
 def _conditions(given: Facts, around: Surroundings, now_seconds: float) -> tuple[Condition, ...]:
     pool, books = given.pool, given.books
     pods, gateway = _pods_healthy(books, around), _gateway_ready(around)
+    asleep = around.desired_pods == 0 and pool.pods.fixed is None
     return (
-        _ready(around, pods, gateway),
+        _ready(around, pods, gateway, asleep),
         _accepted(around),
         pods,
         gateway,
-        _autoscaling(pool, around),
+        autoscaling(pool, books, around.desired_pods),
         _feasible(given, around.verdict),
         Condition(
             PoolCondition.METRICS_AVAILABLE,
@@ -101,13 +104,13 @@ def _accepted(around: Surroundings) -> Condition:
     return Condition(PoolCondition.ACCEPTED, False, ConditionReason.NAME_TAKEN, around.taken)
 
 
-def _ready(around: Surroundings, pods: Condition, gateway: Condition) -> Condition:
+def _ready(around: Surroundings, pods: Condition, gateway: Condition, asleep: bool) -> Condition:
     if around.taken:
         return Condition(PoolCondition.READY, False, ConditionReason.NAME_TAKEN, around.taken)
     serves = any(view.ready and not view.deleting for view in around.triton.values())
-    if serves and gateway.status:
-        return _good(PoolCondition.READY)
-    missing = gateway if serves else pods
+    if (serves or asleep) and gateway.status:
+        return _good(PoolCondition.READY, "" if serves else "the first request waits for a pod to start")
+    missing = gateway if serves or asleep else pods
     reason = ConditionReason.PODS_NOT_READY if missing.status else missing.reason
     return Condition(PoolCondition.READY, False, reason, missing.message or "no Triton pod is ready")
 
@@ -123,8 +126,9 @@ def _pods_healthy(books: Books, around: Surroundings) -> Condition:
     if leaking := next((book.leaking for book in books.pods.values() if book.leaking), ""):
         return Condition(PoolCondition.PODS_HEALTHY, False, ConditionReason.LEAKING, leaking)
     ready = sum(view.ready for view in around.triton.values())
+    going = sum(book.retirement is not None and not book.view.ready for book in books.pods.values())
     wanted = around.desired_pods
-    if wanted is not None and ready < wanted:
+    if wanted is not None and ready + going < wanted:
         text = f"{ready} of {wanted} Triton pods are ready"
         return Condition(PoolCondition.PODS_HEALTHY, False, ConditionReason.PODS_NOT_READY, text)
     return _good(PoolCondition.PODS_HEALTHY)
@@ -144,22 +148,6 @@ def _gateway_ready(around: Surroundings) -> Condition:
         return _good(PoolCondition.GATEWAY_READY, text)
     text = text or "no gateway pod is ready"
     return Condition(PoolCondition.GATEWAY_READY, False, ConditionReason.GATEWAY_NOT_READY, text)
-
-
-def _autoscaling(pool: ModelPool, around: Surroundings) -> Condition:
-    pods = pool.pods
-    if pods.fixed is not None:
-        text = (
-            f"spec.pods.fixed sets {pods.fixed} pods; unset it to let Larder choose between {pods.min} and {pods.max}"
-        )
-        return Condition(PoolCondition.AUTOSCALING, False, ConditionReason.FIXED_BY_USER, text)
-    if pool.mode == "Advise":
-        text = "in mode Advise nothing is done"
-        return Condition(PoolCondition.AUTOSCALING, False, ConditionReason.ADVISE_ONLY, text)
-    if around.desired_pods == pods.max:
-        text = f"{pods.max} pods are the most that spec.pods.max allows"
-        return Condition(PoolCondition.AUTOSCALING, True, ConditionReason.AT_MAXIMUM, text)
-    return _good(PoolCondition.AUTOSCALING)
 
 
 def _feasible(given: Facts, verdict: Verdict | None) -> Condition:

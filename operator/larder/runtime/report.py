@@ -42,6 +42,7 @@ class Reporter:
 
     def advised(self, action: Action, model: Model | None) -> None:
         """An action would begin if the pool were not in mode Advise."""
+        telemetry.ADVISED.labels(*self.labels, type(action).__name__, str(action.reason)).inc()
         self._remember(action)
         self._note(model, "Normal", f"Advise{type(action).__name__}", str(action.reason), f"Advice: {action.message}")
 

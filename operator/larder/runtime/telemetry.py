@@ -7,6 +7,12 @@ from prometheus_client import Counter, Gauge, Histogram
 _POOL: Final = ("namespace", "pool")
 
 ACTIONS: Final = Counter("larder_actions", "Actions begun.", (*_POOL, "action", "reason"))
+ADVISED: Final = Counter(
+    "larder_actions_advised", "Actions that mode Advise would have begun.", (*_POOL, "action", "reason")
+)
+DESIRED_PODS: Final = Gauge(
+    "larder_desired_pods", "Pods that the planner wants, also where it may not have them.", _POOL
+)
 DROPPED: Final = Counter("larder_actions_dropped", "Planned actions that no longer held.", (*_POOL, "action"))
 LOADS_FAILED: Final = Counter("larder_loads_failed", "Loads that Triton refused or did not answer.", _POOL)
 DRAINS_UNACKNOWLEDGED: Final = Counter(
