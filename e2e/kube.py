@@ -45,6 +45,8 @@ API_VERSIONS: Final = {
     "RoleBinding": "rbac.authorization.k8s.io/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Lease": "coordination.k8s.io/v1",
+    "HorizontalPodAutoscaler": "autoscaling/v2",
+    "APIService": "apiregistration.k8s.io/v1",
     "CustomResourceDefinition": "apiextensions.k8s.io/v1",
     "ModelPool": API_VERSION,
     "Model": API_VERSION,
