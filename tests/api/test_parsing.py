@@ -169,6 +169,7 @@ def test_every_field_of_a_pool_is_read() -> None:
                 "resources": {"limits": {"cpu": 2}},
                 "longestHold": "90s",
                 "heldBytes": "1Gi",
+                "heldRequests": 500,
                 "bodyLimit": "16Mi",
                 "tlsSecret": {"name": "tls"},
             },
@@ -194,7 +195,7 @@ def test_every_field_of_a_pool_is_read() -> None:
     assert pool.pods == resources.Pods(2, 5, 0, 0)
     assert pool.loading == resources.Loading(4, 120.0, 5.0)
     assert (pool.auto_complete, pool.drain_seconds, pool.protection_seconds, pool.mode) == (False, 5, 7, "Advise")
-    assert pool.gateway == resources.Gateway(3, {"limits": {"cpu": 2}}, 90.0, 2**30, 16 * 2**20, "tls")
+    assert pool.gateway == resources.Gateway(3, {"limits": {"cpu": 2}}, 90.0, 2**30, 500, 16 * 2**20, "tls")
     assert pool.template == resources.Template(
         image="triton:1",
         image_pull_policy="Always",

@@ -38,6 +38,9 @@ def residency(container, generation, *models, term=1, draining=()):
     return Residency(container, term, generation, listed)
 
 
+FULL = "Exceeds maximum queue size"
+
+
 def model(name, **spec):
     return {
         "apiVersion": names.API_VERSION,
@@ -69,6 +72,8 @@ def pod(name, ip, record=None, container="containerd://a", labels=None):
 class FakePod:
     """A Triton pod's data plane: 404 / NOT_FOUND for what is not loaded, an answer that names pod, model and request.
 
+    `gate`, when set, holds every inference until it is opened; `resets` cuts that many HTTP inferences off; `queue` is
+    how many inferences it takes at once, and `rejected` how many were too many.
     `gate`, when set, holds every inference until it is opened; `resets` cuts that many HTTP inferences off.
     A model in `decoupled` answers a message of a stream as often as its id says, and is gated before the last answer.
     """
@@ -79,6 +84,8 @@ class FakePod:
     gate: asyncio.Event | None = None
     resets: int = 0
     decoupled: set = field(default_factory=set)
+    queue: int | None = None
+    rejected: int = 0
     ran: list = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -108,6 +115,19 @@ class FakePod:
             await self.arrived.wait_for(lambda: len(self.ran) >= count)
 
     async def run(self, name, request):
+        if self.queue == 0:
+            self.rejected += 1
+            return FULL
+        if self.queue is None:
+            return await self._ran(name, request)
+        self.queue -= 1
+        try:
+            await asyncio.sleep(0.001)
+            return await self._ran(name, request)
+        finally:
+            self.queue += 1
+
+    async def _ran(self, name, request):
         async with self.arrived:
             self.ran.append((name, request))
             self.arrived.notify_all()
@@ -145,6 +165,8 @@ class FakePod:
         length = request.headers.get("Inference-Header-Content-Length")
         header = json.loads(body if length is None else body[: int(length)])
         answer = await self.run(name, header.get("id", ""))
+        if answer == FULL:
+            return web.json_response({"error": FULL}, status=503)
         if answer is None:
             request.transport.abort()
             return web.Response(status=500)
@@ -178,6 +200,8 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"version {request.model_version} is not found")
         answer = await self.owner.run(request.model_name, request.id)
         context.set_trailing_metadata((("served-by", self.owner.name),))
+        if answer == FULL:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, FULL)
         response = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
         response.outputs.add(name="OUT", datatype="BYTES", shape=[1])
         response.raw_output_contents.append(len(answer).to_bytes(4, "little") + answer.encode())
@@ -304,6 +328,7 @@ class Gateway:
 
     longest_hold_seconds: float = 20.0
     held_bytes: int = 64 * MIB
+    held_requests: int = 10_000
     body_limit_bytes: int = 20 * MIB
     tls_dir: Path | None = None
     kube: FakeKube = field(default_factory=FakeKube)
@@ -319,6 +344,7 @@ class Gateway:
             namespace=NAMESPACE,
             longest_hold_seconds=self.longest_hold_seconds,
             held_bytes=self.held_bytes,
+            held_requests=self.held_requests,
             body_limit_bytes=self.body_limit_bytes,
             demand_token=TOKEN,
             tls_dir=self.tls_dir,

@@ -153,7 +153,7 @@ async def test_a_client_that_goes_away_is_forgotten_at_once():
             await operator.until(Waiting, lambda message: "m" in message.models)
             call.cancel()
             await operator.until(Waiting, lambda message: not message.models)
-        assert gateway.activator.state.bytes.held == 0
+        assert gateway.activator.state.held.bytes == 0
 
 
 async def test_a_known_failure_answers_who_waits_and_who_comes_until_it_expires():

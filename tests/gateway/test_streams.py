@@ -158,10 +158,10 @@ async def test_a_client_that_goes_away_leaves_nothing_held():
             await stream.send("n", "1")
             await p.until_ran(1)
             await operator.until(Waiting, lambda message: "n" in message.models)
-            assert gateway.activator.state.bytes.held > 0
+            assert gateway.activator.state.held.bytes > 0
         await operator.until(Waiting, lambda message: not message.models)
         async with asyncio.timeout(10):
-            while gateway.activator.state.bytes.held:  # noqa: ASYNC110 (nobody is told)
+            while gateway.activator.state.held.bytes:  # noqa: ASYNC110 (nobody is told)
                 await asyncio.sleep(0.005)
 
 
@@ -181,7 +181,7 @@ async def test_a_pod_that_answers_slowly_slows_the_client_down():
         await p.until_ran(1)
         done, _ = await asyncio.wait({task}, timeout=1.0)
         assert not done
-        assert gateway.activator.state.bytes.held < 24 * MIB
+        assert gateway.activator.state.held.bytes < 24 * MIB
         p.gate.set()
         await task
         assert len((await stream.end())[0]) == 120

@@ -22,6 +22,7 @@ from larder.api.demand import (
     Failure,
     Hint,
     ModelCount,
+    Prediction,
     Seen,
     Waiting,
     WaitingModel,
@@ -57,6 +58,7 @@ class FakeGateway:
     deaf: bool = False
     hints: list = field(default_factory=list)
     failures: list = field(default_factory=list)
+    predictions: list = field(default_factory=list)
     seen: dict = field(default_factory=dict)
     tokens: list = field(default_factory=list)
     address: str = ""
@@ -125,6 +127,8 @@ class FakeGateway:
                 self.seen[message.pod_uid] = message.residency.version
             elif isinstance(message, Failure):
                 self.failures.append(message)
+            elif isinstance(message, Prediction):
+                self.predictions.append(message)
             self._heard.notify_all()
         if isinstance(message, Hint) and not self.deaf:
             await socket.send_str(encode_message(Seen(dict(self.seen))))

@@ -1,9 +1,11 @@
 """The demand stream's messages: JSON objects on a WebSocket between the leading operator and one activator.
 
-Gateway to operator: `Waiting` (all that waits, whole each time something changed), `Seen` (per pod uid, the newest
-(term, generation) of residency that Envoy has acknowledged), `Counts` (once a second, models that changed).
-Operator to gateway: `Hint` (a residency record that the annotation will carry a moment later) and `Failure`
-(why a model cannot be had now). On connection each side first sends its present state whole.
+Gateway to operator: `Waiting` (what has to be loaded for what waits, whole each time something changed), `Seen` (per
+pod uid, the newest (term, generation) of residency that Envoy has acknowledged), `Counts` (once a second, models that
+changed).
+Operator to gateway: `Hint` (a residency record that the annotation will carry a moment later), `Failure` (why a model
+cannot be had now) and `Prediction` (when one that is waited for is expected to be ready). On connection each side
+first sends its present state whole.
 """
 
 import json
@@ -78,7 +80,15 @@ class Failure:
     retry_after_seconds: float
 
 
-Message = Waiting | Seen | Counts | Hint | Failure
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """When a model that is waited for is expected to be ready: who can't wait so long is told at once."""
+
+    model: str
+    ready_in_seconds: float
+
+
+Message = Waiting | Seen | Counts | Hint | Failure | Prediction
 
 
 def encode_message(message: Message) -> str:
@@ -97,11 +107,13 @@ def encode_message(message: Message) -> str:
             body = {"pod": uid, "residency": encode(residency)}
         case Failure(model, text, retry_after):
             body = {"model": model, "message": text, "retryAfter": retry_after}
+        case Prediction(model, ready_in):
+            body = {"model": model, "readyIn": ready_in}
     return json.dumps({"type": type(message).__name__, **body}, separators=(",", ":"))
 
 
 def decode_message(text: str) -> Message:
-    """Parse one message. Raises InvalidInputError when it is none of the five."""
+    """Parse one message. Raises InvalidInputError when it is none of the six."""
     try:
         return _decode(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -121,6 +133,8 @@ def _decode(body: dict[str, object]) -> Message:
             return Hint(str(fields["pod"]), decode(fields["residency"]))
         case "Failure":
             return Failure(str(fields["model"]), str(fields["message"]), float(fields["retryAfter"]))
+        case "Prediction":
+            return Prediction(str(fields["model"]), float(fields["readyIn"]))
         case other:
             raise ValueError(f"unknown type {other!r}")
 

@@ -247,6 +247,7 @@ def _gateway(gateway: _Section) -> Gateway:
         resources=gateway.section("resources").values,
         longest_hold_seconds=gateway.seconds("longestHold", "1m"),
         held_bytes=gateway.bytes("heldBytes", "256Mi"),
+        held_requests=gateway.integer("heldRequests", 10_000, 1),
         body_limit_bytes=gateway.bytes("bodyLimit", "64Mi"),
         tls_secret=secret.required_text("name") if secret.values else None,
     )

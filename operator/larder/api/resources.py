@@ -103,6 +103,7 @@ class Gateway:
     resources: Manifest = field(default_factory=dict)
     longest_hold_seconds: float = 60.0
     held_bytes: int = 256 * 1024 * 1024
+    held_requests: int = 10_000
     body_limit_bytes: int = 64 * 1024 * 1024
     tls_secret: str | None = None
 

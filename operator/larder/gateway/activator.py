@@ -27,6 +27,7 @@ from larder.gateway.dispatch import Dispatcher
 from larder.gateway.envoy_admin import EnvoyAdmin
 from larder.gateway.grpc_side import GrpcSide, server_options
 from larder.gateway.grpc_upstream import GrpcUpstream
+from larder.gateway.holding import Held
 from larder.gateway.http_side import HttpSide
 from larder.gateway.http_upstream import HttpUpstream
 from larder.gateway.lanes import Upstreams
@@ -54,7 +55,7 @@ class Activator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.state = State(settings.held_bytes)
+        self.state = State(Held(settings.held_bytes, settings.held_requests))
         self.metrics = Metrics(self.state.declared_names)
         self._dispatcher = Dispatcher(self.state, self.metrics)
         self._demand = DemandServer(self.state, self.metrics, settings.demand_token)
@@ -139,7 +140,7 @@ class Activator:
     async def _tidy(self, http: HttpUpstream, calls: GrpcUpstream) -> None:
         while True:
             await asyncio.sleep(COUNT_INTERVAL_SECONDS)
-            self.state.drop_old_hints()
+            self.state.tidy()
             self._dispatcher.prune()
             ips = [pod.ip for pod in (self.state.pods or {}).values() if pod.ip]
             calls.keep(ips)
@@ -162,7 +163,7 @@ class Activator:
         try:
             return await admin.active_requests() == 0
         except UnavailableError:
-            return self.state.bytes.held == 0
+            return self.state.held.requests == 0
 
 
 async def _until(idle: Callable[[], Awaitable[bool]]) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from larder.api.demand import PATH, Counts, Failure, Hint, Message, Seen, decode_message, encode_message
+from larder.api.demand import PATH, Counts, Failure, Hint, Message, Prediction, Seen, decode_message, encode_message
 from larder.errors import InvalidInputError
 from larder.gateway.metrics import Metrics
 from larder.gateway.state import Pulse, State
@@ -97,6 +97,8 @@ class DemandServer:
             self._state.offer(message)
         elif isinstance(message, Failure):
             self._state.fail(message)
+        elif isinstance(message, Prediction):
+            self._state.predict(message)
 
 
 async def _forward(socket: web.WebSocketResponse, queue: asyncio.Queue[Counts]) -> None:

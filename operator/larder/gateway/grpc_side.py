@@ -95,7 +95,7 @@ class GrpcSide(_Handler):
             answer_until_seconds=None if remaining is None else arrived + remaining,
         )
         repeatable = not (request.stateful and call.operation.runs_the_model)
-        with Reservation(self._state.bytes) as reservation:
+        with Reservation(self._state.held, call.model) as reservation:
             reservation.take(REQUEST_OVERHEAD_BYTES + len(message))
             order = Order(call.model, arrived, self._hold_until(arrived, call, request), repeatable)
             response = await self._dispatcher.send(

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from larder.api import names
 from larder.errors import UnavailableError
-from larder.gateway.dispatch import Answered, Broken, Stale
+from larder.gateway.dispatch import QUEUE_FULL, Answered, Broken, Full, Outcome, Stale
 from larder.gateway.protocol import GRPC_SERVICE
 from larder.gateway.routes import Endpoint
 
@@ -40,6 +40,7 @@ _LOST: Final = re.compile(
     r"cancelling all calls|endpoint closing|transport closed|connection timed out|keepalive",
     re.I,
 )
+_GONE: Final = "connection closed: the pod is gone"
 _STALE_CODES: Final = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE})
 _STALE_LOOKUP_CODES: Final = _STALE_CODES | {grpc.StatusCode.INVALID_ARGUMENT}
 """How Triton says that a model is not there: to an inference, and to statistics."""
@@ -95,7 +96,7 @@ class GrpcUpstream:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
+    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Outcome[Response]:
         """Send the message to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         if request.stateful and not await self._connected(endpoint.ip):
             return Broken(sent=False, message="no connection")
@@ -103,7 +104,9 @@ class GrpcUpstream:
         if response.code is grpc.StatusCode.UNAVAILABLE and _NOT_SENT.search(response.details):
             return Broken(sent=False, message=response.details)
         if response.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL) and _LOST.search(response.details):
-            return Broken(sent=True, message=response.details)
+            return Broken(sent=True, message=response.details, cut=response.details != _GONE)
+        if response.code is grpc.StatusCode.UNAVAILABLE and QUEUE_FULL in response.details:
+            return Full()
         doubtful = _STALE_CODES if request.method == "ModelInfer" else _STALE_LOOKUP_CODES
         if response.code not in doubtful or await self.ready(endpoint.ip, model):
             return Answered(response)
@@ -158,7 +161,7 @@ class GrpcUpstream:
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
-            return Response(None, grpc.StatusCode.UNAVAILABLE, "connection closed: the pod is gone", (), ())
+            return Response(None, grpc.StatusCode.UNAVAILABLE, _GONE, (), ())
         initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
         return Response(message, grpc.StatusCode.OK, "", pairs(initial), pairs(trailing))
 

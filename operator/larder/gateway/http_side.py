@@ -82,7 +82,7 @@ class HttpSide:
             return _empty(200)
         if (seen := self._pool.last_seen(call)) is not None:
             return _answer(seen.http[call.operation])
-        with Reservation(self._state.bytes) as reservation:
+        with Reservation(self._state.held, call.model) as reservation:
             body = await self._read(request, reservation)
             forward = self._request(request, call, body)
             order = Order(
@@ -141,7 +141,7 @@ class HttpSide:
             case PoolOperation.STATISTICS:
                 return _json(await self._pool.statistics())
             case PoolOperation.INDEX:
-                with Reservation(self._state.bytes) as reservation:
+                with Reservation(self._state.held) as reservation:
                     only_ready = _only_ready(await self._read(request, reservation))
                 return _json(self._pool.index(only_ready=only_ready))
 

@@ -15,7 +15,7 @@ from yarl import URL
 
 from larder.api import names
 from larder.errors import UnavailableError
-from larder.gateway.dispatch import Answered, Broken, Stale
+from larder.gateway.dispatch import QUEUE_FULL, Answered, Broken, Full, Outcome, Stale
 from larder.gateway.grpc_upstream import GONE_SECONDS
 from larder.gateway.routes import Endpoint
 
@@ -102,7 +102,7 @@ class HttpUpstream:
             if not bounds and self._attempts.get(ip) is bounds:
                 del self._attempts[ip]
 
-    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Answered[Response] | Stale | Broken:
+    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Outcome[Response]:
         """Send the request to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         try:
             with self._bounded(endpoint.ip) as bound:
@@ -111,9 +111,11 @@ class HttpUpstream:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Broken(sent=False, message=str(error))
         except (aiohttp.ClientError, ConnectionError) as error:
-            return Broken(sent=True, message=str(error) or type(error).__name__)
+            return Broken(sent=True, message=str(error) or type(error).__name__, cut=True)
         except TimeoutError:
             return Broken(sent=True, message="connection closed: the pod is gone")
+        if response.status == HTTPStatus.SERVICE_UNAVAILABLE and QUEUE_FULL.encode() in (response.body or b""):
+            return Full()
         doubtful = _STALE_LOOKUP_STATUSES if request.lookup else _STALE_STATUSES
         if response.status not in doubtful or await self._ready(endpoint.ip, model):
             return Answered(response)

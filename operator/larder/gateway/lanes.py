@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2
 
 from larder.errors import InvalidInputError
 from larder.gateway import refusals, stream_protocol
-from larder.gateway.dispatch import Answered, Broken, Dispatcher, Order, Stale
+from larder.gateway.dispatch import Answered, Broken, Dispatcher, Order, Outcome
 from larder.gateway.grpc_upstream import ASK_SECONDS, GrpcUpstream, Metadata, Request
 from larder.gateway.refusals import RefusalError
 from larder.gateway.reserve import Reservation
@@ -181,7 +181,7 @@ class Lane:
     async def _refuse_expired(self, refusal: RefusalError) -> None:
         now = self._parts.state.now_seconds()
         expired = [pending for pending in self._waiting if pending.hold_until_seconds <= now]
-        for pending in expired or [self._waiting[0]]:
+        for pending in expired or [min(self._waiting, key=lambda pending: pending.hold_until_seconds)]:
             self._waiting.remove(pending)
             await self._refuse(pending, refusal)
 
@@ -193,7 +193,7 @@ class Lane:
         self._bytes -= len(pending.body)
         self._client.settle(pending, outcome)
 
-    async def _connect(self, endpoint: Endpoint) -> Answered[Session] | Stale | Broken:
+    async def _connect(self, endpoint: Endpoint) -> Outcome[Session]:
         """Open a stream to a pod that has the model: its configuration says both that and whether it is decoupled."""
         question = service_pb2.ModelConfigRequest(name=self.model).SerializeToString()
         until = self._parts.state.now_seconds() + ASK_SECONDS

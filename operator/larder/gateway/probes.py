@@ -78,7 +78,7 @@ class MetricsPage:
 
     async def _show(self, request: web.Request) -> web.Response:
         self._metrics.show_waiting(self._state.room.counts())
-        self._metrics.held_bytes.set(self._state.bytes.held)
+        self._metrics.held_bytes.set(self._state.held.bytes)
         own, others = self._metrics.render().decode(), ""
         with contextlib.suppress(UnavailableError):
             others = await self._admin.metrics()

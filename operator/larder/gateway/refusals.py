@@ -65,9 +65,9 @@ def too_large(limit_bytes: int) -> RefusalError:
     return RefusalError(413, grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
-def no_room() -> RefusalError:
-    """The bound on held bytes is reached."""
-    message = "this gateway holds as many waiting requests as it may (spec.gateway.heldBytes)"
+def no_room(bound: str) -> RefusalError:
+    """A bound on what is held is reached: `bound` is the pool's field that sets it."""
+    message = f"this gateway holds as many waiting requests as it may, of this model or in all (spec.gateway.{bound})"
     return RefusalError(503, grpc.StatusCode.RESOURCE_EXHAUSTED, message, RETRY_AFTER_SECONDS)
 
 
@@ -81,6 +81,18 @@ def expired(model: str, held_seconds: float) -> RefusalError:
     """The model did not become ready in time."""
     message = f"model '{model}' did not become ready within {held_seconds:.1f} s; it may be loading still"
     return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, RETRY_AFTER_SECONDS)
+
+
+def late(model: str, ready_in_seconds: float) -> RefusalError:
+    """The model will not be ready in time for this request; it is loaded all the same."""
+    message = f"model '{model}' is expected to be ready in {ready_in_seconds:.1f} s, too late for this request"
+    return RefusalError(503, grpc.StatusCode.UNAVAILABLE, message, ready_in_seconds)
+
+
+def deadly(model: str, times: int, reason: str) -> RefusalError:
+    """The connection to the model's pod was lost each time that this request ran there."""
+    message = f"model '{model}' was lost {times} times while it ran this request, which is not run again: {reason}"
+    return RefusalError(500, grpc.StatusCode.INTERNAL, message)
 
 
 def broken(model: str, reason: str) -> RefusalError:

@@ -18,6 +18,7 @@ A gateway pod has two containers and one init container, which share an emptyDir
 | LARDER_POOL, LARDER_NAMESPACE | both | the pool that this gateway serves (required) |
 | LARDER_LONGEST_HOLD_SECONDS | both | the longest that a cold request is held; default 60 |
 | LARDER_HELD_BYTES | both | bytes of held bodies at most; default 256 MiB |
+| LARDER_HELD_REQUESTS | both | held requests at most; default 10,000 |
 | LARDER_BODY_LIMIT_BYTES | both | the largest body of a request; default 64 MiB |
 | LARDER_DEMAND_TOKEN | activator | bearer token of the demand stream (required by `run`) |
 | LARDER_TLS_DIR | both | directory with tls.crt and tls.key; absent: clear text |
@@ -66,6 +67,7 @@ class Settings:
     node: str = "gateway"
     longest_hold_seconds: float = 60.0
     held_bytes: int = 256 * MIB
+    held_requests: int = 10_000
     body_limit_bytes: int = 64 * MIB
     demand_token: str = ""
     tls_dir: Path | None = None
@@ -103,6 +105,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         node=environment.get("POD_NAME") or socket.gethostname(),
         longest_hold_seconds=number(environment, "LARDER_LONGEST_HOLD_SECONDS", 60.0, float),
         held_bytes=number(environment, "LARDER_HELD_BYTES", 256 * MIB, int),
+        held_requests=number(environment, "LARDER_HELD_REQUESTS", 10_000, int),
         body_limit_bytes=number(environment, "LARDER_BODY_LIMIT_BYTES", 64 * MIB, int),
         demand_token=environment.get("LARDER_DEMAND_TOKEN", ""),
         tls_dir=Path(tls_dir) if tls_dir else None,

@@ -5,26 +5,28 @@ Lives on one event loop; every method but the waits returns at once.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
-from larder.api.demand import Failure, Waiting
+from larder.api.demand import Failure, Prediction, Waiting
 from larder.api.demand import Hint as HintMessage
 from larder.gateway import routes
 from larder.gateway.board import Entry
-from larder.gateway.holding import Bytes, Failures, KnownFailure, Room, Ticket
+from larder.gateway.holding import Failures, Held, KnownFailure, Room, Ticket
 from larder.gateway.routes import Endpoint, Hint, Pod, Table, Version
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A Model as the gateway needs it."""
+    """A Model for the gateway; `latency_seconds` and `cold_start_seconds` are its objective's, if it has one."""
 
     served_name: str
     stateful: bool = False
     revision: str = ""
     latency_seconds: float | None = None
     cold_start_seconds: float = 0.0
+    priority: int = 0
 
 
 class Pulse:
@@ -48,20 +50,25 @@ class Pulse:
 
 
 class State:
-    """The gateway's present. `routed`, `demand` and `seen` beat when what is routed, waits, or is seen changes."""
+    """The gateway's present. `routed`, `demand` and `seen` beat when what is routed, waits, or is seen changes.
 
-    def __init__(self, held_bytes_limit: int) -> None:
+    `listener` is called with each model that something changed for and that is waited for.
+    """
+
+    def __init__(self, held: Held) -> None:
         self.table = Table()
         self.pods: Mapping[str, Pod] | None = None
         self.models: Mapping[str, Declared] | None = None
         self.acknowledged: Mapping[str, Version] = {}
         self.room = Room()
-        self.bytes = Bytes(held_bytes_limit)
+        self.held = held
+        self.listener: Callable[[str], None] = lambda model: None
         self.draining = False
         self.routed, self.demand, self.seen = Pulse(), Pulse(), Pulse()
         self._hints: dict[str, Hint] = {}
         self._failures = Failures()
         self._bells: dict[str, asyncio.Event] = {}
+        self._ready_at: dict[str, float] = {}
 
     @staticmethod
     def now_seconds() -> float:
@@ -90,7 +97,7 @@ class State:
         self._rebuild()
         if changed:
             self.routed.beat()
-        self.ring(*self._bells)
+        self.ring(*self._concerned())
 
     def offer(self, message: HintMessage) -> None:
         """Take a hint; it counts when it is newer than what is known of the container that runs."""
@@ -109,6 +116,28 @@ class State:
         """Take why a model can't be had; who waits for it is answered."""
         self._failures.put(failure, self.now_seconds())
         self.ring(failure.model)
+
+    def predict(self, prediction: Prediction) -> None:
+        """Take when a model is expected to be ready."""
+        self._ready_at[prediction.model] = self.now_seconds() + prediction.ready_in_seconds
+        self.ring(prediction.model)
+
+    def ready_at_seconds(self, model: str) -> float | None:
+        """Return when a model without a copy is expected to have one; None: nobody knows."""
+        return None if self.copies(model) else self._ready_at.get(model)
+
+    def promise(self, model: str, until_seconds: float) -> None:
+        """Want a model until then, though who asked for it was sent away."""
+        self.room.promise(model, self.now_seconds(), until_seconds)
+        self.demand.beat()
+
+    def tidy(self) -> None:
+        """Forget what time has overtaken."""
+        now = self.now_seconds()
+        self.drop_old_hints()
+        self._ready_at = {model: at for model, at in self._ready_at.items() if at > now}
+        if self.room.end_promises(now, self.table.copies.keys()):
+            self.demand.beat()
 
     def failure(self, model: str) -> KnownFailure | None:
         """Return why the model can't be had now, if that is known."""
@@ -146,6 +175,13 @@ class State:
         resident = None if record is None else record.models.get(model)
         return None if resident is None else resident.revision
 
+    def answer_seconds(self, model: str) -> float:
+        """Within which an answer meets the objective of a model that had to be loaded; infinite without one."""
+        declared = (self.models or {}).get(model)
+        if declared is None or declared.latency_seconds is None:
+            return inf
+        return declared.latency_seconds + declared.cold_start_seconds
+
     def declared(self, model: str) -> bool | None:
         """Whether a Model declares this name; None while the list is not read."""
         return None if self.models is None else model in self.models
@@ -165,28 +201,43 @@ class State:
 
     def leave(self, ticket: Ticket) -> None:
         """Forget a waiting request, and say so."""
-        self.room.leave(ticket)
-        self.demand.beat()
+        if self.room.leave(ticket):
+            self.demand.beat()
+
+    def pace(self, model: str, *, is_served: bool) -> None:
+        """Note whether who waits for this model only waits for a turn."""
+        if self.room.pace(model, is_served=is_served):
+            self.demand.beat()
 
     def bell(self, model: str) -> asyncio.Event:
         """Return an event that is set at the next change for this model. Take it before looking."""
         return self._bells.setdefault(model, asyncio.Event())
 
     def ring(self, *models: str) -> None:
-        """Wake who waits for these models."""
-        for model in models:
+        """Wake who waits for these models, those of the highest priority first."""
+        for model in sorted(models, key=self._priority, reverse=True):
             if event := self._bells.pop(model, None):
                 event.set()
+            self.listener(model)
+
+    def _priority(self, model: str) -> int:
+        declared = (self.models or {}).get(model)
+        return 0 if declared is None else declared.priority
+
+    def _concerned(self) -> set[str]:
+        """The models that anybody waits for."""
+        return self._bells.keys() | set(self.room.models())
 
     def _rebuild(self) -> None:
         stateful = [name for name, declared in (self.models or {}).items() if declared.stateful]
         before, self.table = self.table, routes.build((self.pods or {}).values(), self._hints, stateful)
         for model in self.table.copies.keys() - before.copies.keys():
             self._failures.forget(model)
+            self._ready_at.pop(model, None)
         if before != self.table:
             self.routed.beat()
         copies = self.table.copies
-        self.ring(*[model for model in self._bells if copies.get(model) != before.copies.get(model)])
+        self.ring(*[model for model in self._concerned() if copies.get(model) != before.copies.get(model)])
 
 
 def _entry(declared: Declared, copies: tuple[Endpoint, ...]) -> Entry:

@@ -144,7 +144,7 @@ class _ClientStream:
     def _admit(self, message: Message, body: bytes, group: asyncio.TaskGroup) -> None:
         if self._parts.state.declared(message.model) is False:
             raise refusals.unknown_model(message.model)
-        reservation = Reservation(self._parts.state.bytes)
+        reservation = Reservation(self._parts.state.held, message.model)
         reservation.take(REQUEST_OVERHEAD_BYTES + len(body))
         now = self._parts.state.now_seconds()
         pending = Pending(message, body, now, now + self._hold_seconds(message), reservation)

@@ -24,13 +24,14 @@ def parse_declared(manifest: Manifest, pool: str) -> Declared | None:
     if spec.get("pool") != pool:
         return None
     name = spec.get("repositoryName") or manifest["metadata"]["name"]
-    slo = spec.get("slo") or {}
+    slo, priority = spec.get("slo") or {}, spec.get("priority")
     return Declared(
         str(name),
         stateful=spec.get("stateful") is True,
         revision=str(spec.get("revision") or ""),
         latency_seconds=_seconds(slo.get("latency")),
         cold_start_seconds=_seconds(slo.get("coldStart")) or 0.0,
+        priority=priority if isinstance(priority, int) else 0,
     )
 
 

@@ -29,6 +29,7 @@ from larder.runtime.gates import set_gate
 from larder.runtime.gather import Asked, gather
 from larder.runtime.memory import remembered
 from larder.runtime.pods import PodView
+from larder.runtime.predictions import Predictions
 from larder.runtime.retirement import take_mark
 from larder.runtime.state import PoolState
 
@@ -80,6 +81,7 @@ class PoolLoop:
     may_command: Callable[[], bool]
     after_round: Callable[[], None]
     doubts: Doubts
+    predictions: Predictions
     unplaced: dict[str, Unplaced] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _asked_seconds: float | None = None
@@ -111,6 +113,7 @@ class PoolLoop:
         for name in list(self.state.books.models):
             if message := failure_message(self.state, name):
                 yield message
+        yield from self.predictions.known()
 
     async def run(self) -> None:
         """Take rounds until cancelled."""
@@ -139,6 +142,9 @@ class PoolLoop:
             self._done(apply(self.state, decided, self._look, self._scale))
         self._answer_hopeless(snapshot)
         doubtful_until = self.doubts.look(snapshot.waiting)
+        if snapshot.waiting:
+            # After the loads that this round began: those come first.
+            asyncio.get_running_loop().call_soon(self.predictions.tell, self._look)
         self._set_gates(decided)
         self._measure(began)
         self.after_round()

@@ -24,6 +24,7 @@ from larder.runtime.leadership import Fence, NotLeadingError
 from larder.runtime.memory import last_decision
 from larder.runtime.pods import PodView
 from larder.runtime.pool_loop import PoolLoop, World
+from larder.runtime.predictions import Predictions
 from larder.runtime.publish import Pods, Publisher
 from larder.runtime.report import Notes, Reporter
 from larder.runtime.scaling_status import remembered_scaling, remembered_start
@@ -108,7 +109,13 @@ class PoolRunner:
             wake=self.wake,
         )
         self.loop = PoolLoop(
-            self.state, world, self._scale, self._may_command, self._due_status.set, Doubts(self.state)
+            self.state,
+            world,
+            self._scale,
+            self._may_command,
+            self._due_status.set,
+            Doubts(self.state),
+            Predictions(self.state),
         )
         self._mounts = Mounts(self.state, surface.cluster)
         self._told: set[str] = set()

@@ -192,6 +192,7 @@ def _environment(pool: ModelPool) -> list[dict[str, Any]]:
         "LARDER_NAMESPACE": pool.meta.namespace,
         "LARDER_LONGEST_HOLD_SECONDS": f"{pool.gateway.longest_hold_seconds:g}",
         "LARDER_HELD_BYTES": str(pool.gateway.held_bytes),
+        "LARDER_HELD_REQUESTS": str(pool.gateway.held_requests),
         "LARDER_BODY_LIMIT_BYTES": str(pool.gateway.body_limit_bytes),
         "LARDER_RUN_DIR": RUN_DIR,
         **({"LARDER_TLS_DIR": TLS_DIR} if pool.gateway.tls_secret else {}),
