@@ -15,8 +15,8 @@ HOT_MODELS: Final = 8
 RESHUFFLED_EVERY: Final = 2_000
 ZIPF_EXPONENT: Final = 1.0
 DEADLINE_SECONDS: Final = 90.0
-UNPACED_PER_SECOND: Final = 30.0
-"""What is estimated where clients wait for nothing but their answers: loads are what it takes time for."""
+ANSWERED_PER_SECOND: Final = 30.0
+"""What 2 cores are estimated to manage: it is loads that take the time."""
 
 
 class Event(StrEnum):
@@ -55,7 +55,8 @@ class Phase:
     @property
     def estimated_seconds(self) -> float:
         """How long the phase should take."""
-        return max(self.requests / (self.per_second or UNPACED_PER_SECOND), self.times * self.event_seconds)
+        answered_seconds = self.requests / min(self.per_second or ANSWERED_PER_SECOND, ANSWERED_PER_SECOND)
+        return max(answered_seconds, self.times * self.event_seconds)
 
 
 @dataclass(frozen=True, slots=True)

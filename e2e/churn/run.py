@@ -21,6 +21,8 @@ from larder.api.names import GRPC_PORT, HTTP_PORT
 from larder.errors import LarderError, UnavailableError
 
 SCRAPE_SECONDS: Final = 3.0
+KNOWN_SECONDS: Final = 60.0
+KNOWN_PAUSE_SECONDS: Final = 0.2
 
 Say = Callable[[str], None]
 
@@ -29,6 +31,7 @@ async def run(plan: Plan, scene: Scene, ledger: Ledger, say: Say) -> list[Tally]
     """Run the phases that are not done yet, keeping each in the ledger, and return all."""
     tallies = ledger.read()
     async with _clients(scene) as made:
+        await _until_known(made)
         generator = Generator(made, Popularity(names(), plan.seed), sum(tally.requests for tally in tallies))
         for phase in plan.phases[len(tallies) :]:
             say(f"{phase.event}: at least {phase.requests} requests, about {phase.estimated_seconds:.0f} s")
@@ -41,6 +44,16 @@ async def run(plan: Plan, scene: Scene, ledger: Ledger, say: Say) -> list[Tally]
 def _ended(tally: Tally) -> str:
     figures = f"failed={tally.failed} wrong={tally.wrong} loads={len(tally.loads)}"
     return f"{tally.name}: {tally.requests} requests, {figures}, {tally.seconds:.0f} s"
+
+
+async def _until_known(made: Sequence[Client]) -> None:
+    """Wait until the Service has its rules and the gateways know the last of the models; asked for nobody's account."""
+    deadline = time.monotonic() + KNOWN_SECONDS
+    for client in made:
+        while (outcome := await client.ask(names()[-1], 0)).verdict is not Verdict.RIGHT:
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"the pool does not serve its models: {outcome.describe()}")
+            await asyncio.sleep(KNOWN_PAUSE_SECONDS)
 
 
 async def _phase(phase: Phase, generator: Generator, scene: Scene, say: Say) -> Tally:
