@@ -44,3 +44,11 @@ class TritonError(LarderError):
         super().__init__(f"{code}: {reason}")
         self.code = code
         self.reason = reason
+
+
+class MetricsError(LarderError):
+    """Prometheus gave no data that can be used. `reason` is one of the condition MetricsAvailable."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -69,6 +69,15 @@ def test_monitors_are_made_only_on_request() -> None:
     )
 
 
+def test_a_prometheus_is_told_to_the_operator_with_its_token() -> None:
+    told = rendered("prometheus.url=http://prometheus:9090", "prometheus.tokenSecret.name=access")
+    environment = {item["name"]: item for item in container(told)["env"]}
+    assert environment["LARDER_PROMETHEUS_URL"]["value"] == "http://prometheus:9090"
+    secret = {"name": "access", "key": "token"}
+    assert environment["LARDER_PROMETHEUS_TOKEN"]["valueFrom"]["secretKeyRef"] == secret
+    assert not [item for item in container(rendered())["env"] if "PROMETHEUS" in item["name"]]
+
+
 def test_helm_refuses_an_unknown_value_by_its_name() -> None:
     with pytest.raises(helm.HelmError, match="additional properties 'replica' not allowed"):
         rendered("operator.replica=3")

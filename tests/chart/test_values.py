@@ -74,6 +74,9 @@ def test_every_line_of_a_default_has_a_comment_above_it_or_above_its_section() -
         ("watchNamespaces", ["a", "b"]),
         ("podDisruptionBudget.maxUnavailable", "50%"),
         ("monitoring.podMonitor.interval", "1m30s"),
+        ("prometheus.url", "https://prometheus.example.com:9090/base"),
+        ("prometheus.selector", 'kubernetes_namespace="$namespace"'),
+        ("prometheus.tokenSecret.name", "prometheus-token"),
         ("global", {"anything": 1}),
     ],
 )
@@ -105,6 +108,8 @@ def test_what_is_meant_is_let_in(path: str, value: Any) -> None:
         ("podDisruptionBudget.maxUnavailable", "0%"),
         ("monitoring.serviceMonitor.interval", 15),
         ("monitoring.prometheus", {}),
+        ("prometheus.url", "prometheus:9090"),
+        ("prometheus.tokenSecret.name", "Upper"),
     ],
 )
 def test_what_is_unknown_or_wrong_is_refused(path: str, value: Any) -> None:

@@ -12,6 +12,7 @@ import tritonclient.http as sync_http
 import tritonclient.http.aio as aio_http
 from tritonclient.utils import InferenceServerException
 
+from larder.adapters.prometheus_reads import COUNTER
 from larder.api.demand import Counts, Failure, Hint, Seen, Waiting
 from tests.gateway.builders import FakePod, Gateway, residency
 
@@ -208,6 +209,7 @@ async def test_requests_are_counted_by_model_once_a_second():
     assert "nobody" not in text
     assert 'model="m"' in text
     assert "larder_gateway_cold_requests_total" in text
+    assert f'{COUNTER}{{model="m"' in text, "what Prometheus is asked for"
 
 
 async def test_trailing_metadata_of_a_pod_reaches_the_client_hot_and_through_the_activator():

@@ -93,3 +93,16 @@ def test_the_environment_is_read_once_with_its_defaults():
 def test_a_wrong_environment_is_refused_by_the_variables_name(name, value):
     with pytest.raises(InvalidInputError, match=name):
         settings.read({**ENVIRONMENT, name: value})
+
+
+def test_no_prometheus_is_read_unless_one_is_told():
+    assert settings.read(ENVIRONMENT).prometheus is None
+    told = {"LARDER_PROMETHEUS_URL": "http://prometheus:9090/", "LARDER_PROMETHEUS_TOKEN": "secret"}
+    source = settings.read({**ENVIRONMENT, **told}).prometheus
+    assert (source.url, source.token) == ("http://prometheus:9090", "secret")
+
+
+@pytest.mark.parametrize("url", ["prometheus:9090", "http://", "ftp://prometheus"])
+def test_an_address_that_is_none_is_refused_by_its_name(url):
+    with pytest.raises(InvalidInputError, match="LARDER_PROMETHEUS_URL"):
+        settings.read({**ENVIRONMENT, "LARDER_PROMETHEUS_URL": url})

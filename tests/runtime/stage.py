@@ -137,8 +137,8 @@ class FakeGateway:
 class Stage:
     """One namespace with one operator; use as an async context manager."""
 
-    def __init__(self, timings=QUICK):
-        self.timings = timings
+    def __init__(self, timings=QUICK, metrics=None):
+        self.timings, self.metrics = timings, metrics
         self.tritons, self.gateways = {}, {}
         self._addresses = {}
         self.skipped_seconds = 0.0
@@ -172,6 +172,7 @@ class Stage:
             timings=self.timings,
             platform=builders.PLATFORM,
             make_key=lambda: "made",
+            metrics=self.metrics,
         )
         self.operator = Operator(surface, self.leadership, recorder)
         self._task = asyncio.create_task(self.operator.run((), lambda: 0.0))

@@ -19,6 +19,7 @@ from larder.adapters.demand_socket import open_socket
 from larder.adapters.kube.client import KubeClient, connect
 from larder.adapters.kube.events import Recorder
 from larder.adapters.kube.lease import LeaseStore
+from larder.adapters.prometheus import Prometheus
 from larder.adapters.triton import TritonControl
 from larder.handlers.probes import Probes
 from larder.runtime.leadership import Leadership
@@ -108,6 +109,7 @@ def build(told: Settings, client: KubeClient) -> Process:
         timings=Timings(),
         platform=told.platform,
         make_key=lambda: secrets.token_hex(24),
+        metrics=None if told.prometheus is None else Prometheus(told.prometheus),
     )
     operator = Operator(surface, leadership, recorder)
     return Process(operator, client, Probes(operator))

@@ -83,6 +83,13 @@ class Forecasts:
         self._forecaster.rearrange(np.array([self._numbers.get(name, -1) for name in present], dtype=np.int64))
         self._names, self._numbers = present, {name: n for n, name in enumerate(present)}
 
+    def adopt(self, names: tuple[str, ...], forecaster: Forecaster) -> None:
+        """Go on from one that knows the past of these models."""
+        present = self._names
+        self._forecaster, self._names, self._counted = forecaster, names, True
+        self._numbers = {name: n for n, name in enumerate(names)}
+        self.declare(present)
+
     def advance(self, is_known: Callable[[float], bool]) -> None:
         """Close intervals that are over; `is_known` says whether every gateway counted through the last so many
         seconds. What lies beyond one interval was not watched: the loop itself was away.

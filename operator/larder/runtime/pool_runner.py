@@ -22,6 +22,7 @@ from larder.runtime.forecasts import Forecasts
 from larder.runtime.gateways import Gateways, Socket
 from larder.runtime.leadership import Fence, NotLeadingError
 from larder.runtime.memory import last_decision
+from larder.runtime.past import Metrics, Past
 from larder.runtime.pods import PodView
 from larder.runtime.pool_loop import PoolLoop, World
 from larder.runtime.predictions import Predictions
@@ -62,6 +63,7 @@ class Surface:
     platform: Platform
     make_key: Callable[[], str]
     generations: dict[str, int] = field(default_factory=dict)
+    metrics: Metrics | None = None
 
 
 class PoolRunner:
@@ -117,6 +119,7 @@ class PoolRunner:
             Doubts(self.state),
             Predictions(self.state),
         )
+        self._past = Past(self.state, surface.metrics)
         self._mounts = Mounts(self.state, surface.cluster)
         self._told: set[str] = set()
 
@@ -160,6 +163,7 @@ class PoolRunner:
                     self._keep_rounds(),
                     self._keep_status(),
                     self._keep_mounts(),
+                    self._past.run(),
                     Readings(self.state).run(),
                 ):
                     group.create_task(work)
@@ -247,6 +251,7 @@ class PoolRunner:
             unmounted=self._mounts.unmounted,
             desired_pods=deployed.pods if deployed else None,
             verdict=self.state.forecasts.verdict,
+            metrics=self._past.reading,
         )
 
     def _triton(self) -> dict[str, PodView]:

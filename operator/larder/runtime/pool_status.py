@@ -10,6 +10,7 @@ from larder.api.status import ModelPoolStatus
 from larder.core.objectives import Verdict
 from larder.runtime.books import Books
 from larder.runtime.model_status import Facts, is_resident
+from larder.runtime.past import NOT_CONFIGURED, Reading, explained
 from larder.runtime.pods import PodView, Trouble
 from larder.runtime.scaling_status import autoscaling
 
@@ -28,6 +29,7 @@ class Surroundings:
     unmounted: Mapping[str, str] = field(default_factory=dict)
     desired_pods: int | None = None
     verdict: Verdict | None = None
+    metrics: Reading = NOT_CONFIGURED
 
 
 def pool_status(given: Facts, around: Surroundings, now_seconds: float) -> ModelPoolStatus:
@@ -81,12 +83,7 @@ def _conditions(given: Facts, around: Surroundings, now_seconds: float) -> tuple
         gateway,
         autoscaling(pool, books, around.desired_pods),
         _feasible(given, around.verdict),
-        Condition(
-            PoolCondition.METRICS_AVAILABLE,
-            False,
-            ConditionReason.NOT_CONFIGURED,
-            "no Prometheus is read; decisions go by the gateways' demand streams alone",
-        ),
+        _metrics(around.metrics),
         _repository(books, around),
         _published(books),
         _acknowledged(books, now_seconds),
@@ -162,6 +159,12 @@ def _feasible(given: Facts, verdict: Verdict | None) -> Condition:
     takes = f"it would take {verdict.pods_needed}" if verdict.pods_needed else "more pods would not help"
     text = f"{verdict.model} falls short of its objective: {limit} pods, {takes}"
     return Condition(kind, False, ConditionReason.TOO_FEW_PODS_ALLOWED, text)
+
+
+def _metrics(reading: Reading) -> Condition:
+    if reading.reason is None:
+        return _good(PoolCondition.METRICS_AVAILABLE)
+    return Condition(PoolCondition.METRICS_AVAILABLE, False, reading.reason, explained(reading))
 
 
 def _repository(books: Books, around: Surroundings) -> Condition:

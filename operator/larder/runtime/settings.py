@@ -8,6 +8,9 @@
 | LARDER_NAMESPACE | the operator's own namespace, where its Lease is (required) |
 | POD_NAME | who holds the Lease; default: the host's name |
 | LARDER_WATCH_NAMESPACES | comma-separated; empty: all |
+| LARDER_PROMETHEUS_URL | a Prometheus that scrapes the gateways; empty: none is read |
+| LARDER_PROMETHEUS_SELECTOR | label matchers of the gateways of `$pool` in `$namespace` there |
+| LARDER_PROMETHEUS_TOKEN | bearer token for it |
 | LARDER_METRICS_PORT, LARDER_PROBE_PORT | default 9101 and 8080 |
 """
 
@@ -15,8 +18,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
+from larder.adapters.prometheus_reads import DEFAULT_SELECTOR, Source
 from larder.api.environment import number, text
+from larder.errors import InvalidInputError
 
 LEASE_NAME: Final = "larder-operator"
 
@@ -42,6 +48,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     metrics_port: int = 9101
     probe_port: int = 8080
+    prometheus: Source | None = None
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -61,7 +68,19 @@ def read(environment: Mapping[str, str]) -> Settings:
         namespaces=tuple(name.strip() for name in listed if name.strip()),
         metrics_port=number(environment, "LARDER_METRICS_PORT", 9101, int),
         probe_port=number(environment, "LARDER_PROBE_PORT", 8080, int),
+        prometheus=_prometheus(environment),
     )
+
+
+def _prometheus(environment: Mapping[str, str]) -> Source | None:
+    url = environment.get("LARDER_PROMETHEUS_URL", "")
+    if not url:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidInputError("LARDER_PROMETHEUS_URL", url, "it must be an address such as http://prometheus:9090")
+    selector = environment.get("LARDER_PROMETHEUS_SELECTOR") or DEFAULT_SELECTOR
+    return Source(url.rstrip("/"), selector, environment.get("LARDER_PROMETHEUS_TOKEN", ""))
 
 
 def _user(environment: Mapping[str, str]) -> int | None:

@@ -61,6 +61,7 @@ class Timings:
     settle: float = 0.1
     resync: float = 30.0
     look_ahead: float = 5.0
+    metrics: float = 30.0
     status: float = 1.0
     statistics: float = 5.0
     dead_unload: float = 3.0

@@ -49,6 +49,11 @@ def object_meta(pool: ModelPool, name: str, component: str | None = None) -> dic
     }
 
 
+def scraped(port: int) -> dict[str, str]:
+    """The annotations by which a Prometheus without custom resources usually finds what to scrape."""
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)}
+
+
 def labels(pool: ModelPool, component: str | None = None) -> dict[str, str]:
     """The labels of an object of the pool; with a component, those that its pods are selected by as well."""
     found = {

@@ -17,6 +17,7 @@ from larder.runtime.children.common import (
     labels,
     object_meta,
     pod_security,
+    scraped,
     secret_variable,
     selector,
 )
@@ -49,7 +50,7 @@ def gateway_deployment(pool: ModelPool, platform: Platform, keys: Keys) -> Manif
             "template": {
                 "metadata": {
                     "labels": labels(pool, names.GATEWAY),
-                    "annotations": {KEYS_DIGEST_ANNOTATION: keys.digest},
+                    "annotations": {KEYS_DIGEST_ANNOTATION: keys.digest, **scraped(names.GATEWAY_METRICS_PORT)},
                 },
                 "spec": _pod(pool, platform),
             },

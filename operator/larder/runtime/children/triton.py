@@ -16,6 +16,7 @@ from larder.runtime.children.common import (
     labels,
     object_meta,
     pod_security,
+    scraped,
     secret_variable,
     selector,
 )
@@ -58,7 +59,11 @@ def _pod(pool: ModelPool, platform: Platform, keys: Keys) -> Manifest:
     return {
         "metadata": {
             "labels": {**template.labels, **labels(pool, names.TRITON)},
-            "annotations": {**template.annotations, KEYS_DIGEST_ANNOTATION: keys.digest},
+            "annotations": {
+                **scraped(names.METRICS_PORT),
+                **template.annotations,
+                KEYS_DIGEST_ANNOTATION: keys.digest,
+            },
         },
         "spec": {
             "serviceAccountName": names.triton_name(pool.meta.name),
