@@ -50,6 +50,15 @@ async def scaled(stage):
     assert asked_pods(stage) == 1
 
 
+async def grown(stage):
+    """The same after a burst: the second step waits until the pods of the first had time to start."""
+    await scaled(stage)
+    await burst(stage, 4)
+    await stage.kube.until(lambda _: asked_pods(stage) == 2)
+    await burst(stage, 70)
+    await stage.kube.until(lambda _: asked_pods(stage) == 4)
+
+
 async def burst(stage, seconds):
     for _ in range(seconds):
         await stage.counted(a=60)
@@ -57,19 +66,13 @@ async def burst(stage, seconds):
 
 async def test_a_burst_asks_for_pods_within_seconds_and_at_most_twice_as_many_at_once():
     async with Stage(OFTEN) as stage:
-        await scaled(stage)
-        await burst(stage, 4)
-        await stage.kube.until(lambda _: asked_pods(stage) == 2)
-        await burst(stage, 30)
-        await stage.kube.until(lambda _: asked_pods(stage) == 4)
+        await grown(stage)
         assert {reason for reason, _ in stage.events("Scale")} == {"PoolScaleUp"}
 
 
 async def test_no_pod_is_removed_while_a_gateway_is_silent():
     async with Stage(OFTEN) as stage:
-        await scaled(stage)
-        await burst(stage, 40)
-        await stage.kube.until(lambda _: asked_pods(stage) == 4)
+        await grown(stage)
         silent = await stage.gateway("g1")
         await silent.until(lambda g: g.followed)
         for _ in range(20):
@@ -83,9 +86,7 @@ async def test_no_pod_is_removed_while_a_gateway_is_silent():
 
 async def test_pods_go_one_by_one_once_nothing_is_asked_and_every_gateway_says_so():
     async with Stage(OFTEN) as stage:
-        await scaled(stage)
-        await burst(stage, 40)
-        await stage.kube.until(lambda _: asked_pods(stage) == 4)
+        await grown(stage)
         for _ in range(160):
             await stage.counted(4.0)
         await stage.kube.until(lambda _: (asked_pods(stage) or 4) < 4)

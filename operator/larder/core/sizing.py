@@ -92,7 +92,7 @@ def _by_prediction(draft: Draft, present: int, least: int) -> tuple[int, str] | 
     def predicted(pods: int) -> float:
         return predict(catalog, traffic, needs, Fleet(pods, capacity, settings.loads_at_once))
 
-    desired = desired_pods(predicted, present, _limits(draft, least), _since_change(draft))
+    desired = desired_pods(predicted, present, _limits(draft, least), min(_since_change(draft), _known_seconds(draft)))
     text = f"predicted attainment {predicted(present):.4f} with {present} pods and {predicted(desired):.4f} with"
     return desired, f"{text} {desired}, {settings.target_attainment:.4f} is to hold"
 
@@ -100,6 +100,11 @@ def _by_prediction(draft: Draft, present: int, least: int) -> tuple[int, str] | 
 def _since_change(draft: Draft) -> float:
     scaled = draft.books.snapshot.scaled_at_seconds
     return float("inf") if scaled is None else draft.now_seconds - scaled
+
+
+def _known_seconds(draft: Draft) -> float:
+    known_since = draft.books.snapshot.known_since_seconds
+    return 0.0 if known_since is None else draft.now_seconds - known_since
 
 
 def _unless_pods_start(draft: Draft, present: int, size: Size) -> Size:

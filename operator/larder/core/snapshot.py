@@ -181,6 +181,8 @@ class Snapshot:
     """What was asked lately, of the models of the appraisal's catalog; needed to choose the number of pods."""
     scaled_at_seconds: float | None = None
     """When the number of pods was last changed; None: not known, then it is long ago."""
+    known_since_seconds: float | None = float("-inf")
+    """Since when all that is asked of the pool is known; None: it is not known now, and no pod goes."""
     ready_pods: int | None = None
     """How many pods the cluster itself says are ready, a moment late; None: not known."""
     start_seconds: Measured | None = None

@@ -23,6 +23,7 @@ from larder.runtime.state import CALL_SECONDS, PoolState
 
 log = logging.getLogger(__name__)
 
+LONGEST_START_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 INDEX_SECONDS: Final = 30.0
 """The whole index lists the repository's folder, which may be slow."""
@@ -166,10 +167,10 @@ async def _members(state: PoolState, book: PodBook, found: Found) -> set[str]:
 def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency | None) -> None:
     container = book.view.container_id
     book.adopted, book.leaking, book.adopted_seconds = container, "", state.clock.unix()
-    if not book.view.residency:
-        # Nobody took it over before: it has just started.
-        age = book.adopted_seconds - book.view.created_seconds
-        state.books.start_seconds = learned(state.books.start_seconds, max(0.0, age), book.adopted_seconds)
+    age = max(0.0, book.adopted_seconds - book.view.created_seconds)
+    if not book.view.residency and age < LONGEST_START_SECONDS:
+        # Nobody took it over before: it has just started. An old one waited for a node, an image or an operator.
+        state.books.start_seconds = learned(state.books.start_seconds, age, book.adopted_seconds)
     book.placements.clear()
     book.placements.update(found.placements)
     book.unmanaged = dict(found.unmanaged)

@@ -37,15 +37,14 @@ class Expected:
     traffic: Traffic | None = None
     target_attainment: float | None = None
 
-    def onto(self, snapshot: core.Snapshot, settled_seconds: float | None) -> core.Snapshot:
-        """The snapshot with the forecast; `settled_seconds` is since when nothing stands against fewer pods."""
+    def onto(self, snapshot: core.Snapshot) -> core.Snapshot:
+        """The snapshot with the forecast."""
         return replace(
             snapshot,
             settings=replace(snapshot.settings, target_attainment=self.target_attainment),
             rates=self.rates,
             appraisal=self.appraisal,
             traffic=self.traffic,
-            scaled_at_seconds=settled_seconds,
         )
 
 

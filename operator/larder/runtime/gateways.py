@@ -55,6 +55,8 @@ class Link:
     seen: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
     counted_seconds: float | None = None
+    asked_seconds: float | None = None
+    """When something was asked of it last, as far as it was heard."""
     ready_seconds: float | None = None
     covered_seconds: float = 0.0
     """Time that counts told of since coverage was last taken."""
@@ -271,6 +273,8 @@ def _in_use(count: ModelCount) -> bool:
 def _count(link: Link, message: Counts, now_seconds: float) -> None:
     """A connected gateway names the models that changed: the others had no request in the interval."""
     link.counted_seconds = now_seconds
+    if link.asked_seconds is None or any(_in_use(count) for count in message.models.values()):
+        link.asked_seconds = now_seconds
     link.covered_seconds += message.interval_seconds
     interval = max(message.interval_seconds, 1e-3)
     weight = 1.0 - math.exp(-interval / RATE_WINDOW_SECONDS)

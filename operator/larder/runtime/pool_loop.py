@@ -88,8 +88,10 @@ class PoolLoop:
     _scaled: tuple[int, float] | None = None
     _advised: tuple[Action, ...] = ()
     _expected: Expected = field(default_factory=Expected)
-    _settled_seconds: float | None = None
-    """Since when, on the monotonic clock, the number of pods is the same and what is asked is known."""
+    _changed_seconds: float | None = None
+    """Since when, on the monotonic clock, the number of pods is the same, as far as this leader knows."""
+    _known_seconds: float | None = None
+    """Since when, on the same clock, all that is asked is known; None: a gateway is silent."""
 
     def wake(self) -> None:
         """Take another round soon."""
@@ -152,7 +154,7 @@ class PoolLoop:
 
     def _scale(self, pods: int) -> None:
         self._scaled = (pods, self.state.clock.monotonic())
-        self._settled_seconds = self.state.clock.monotonic()
+        self._changed_seconds = self.state.clock.monotonic()
         self.scale(pods)
 
     def _asked(self) -> Asked:
@@ -165,10 +167,16 @@ class PoolLoop:
         return Asked(pods if fresh else deployed.pods, deployed.ready_pods)
 
     def _look(self) -> Snapshot:
-        state, now = self.state, self.state.clock.unix()
-        settled = self._settled_seconds
-        at = None if settled is None else now - (state.clock.monotonic() - settled)
-        return self._expected.onto(self._gather(), at)
+        return replace(
+            self._expected.onto(self._gather()),
+            scaled_at_seconds=self._unix(self._changed_seconds),
+            known_since_seconds=self._unix(self._known_seconds),
+        )
+
+    def _unix(self, seconds: float | None) -> float | None:
+        """A time of the monotonic clock in Unix seconds, whatever the wall clock did meanwhile."""
+        clock = self.state.clock
+        return None if seconds is None else clock.unix() - (clock.monotonic() - seconds)
 
     def _gather(self) -> Snapshot:
         state = self.state
@@ -181,10 +189,11 @@ class PoolLoop:
         )
 
     def _foresee(self) -> None:
-        """Ask the forecast. While a gateway is silent, what is asked may be more than is known: no pod goes then."""
-        state = self.state
-        if self._settled_seconds is None or not state.gateways.hears_all():
-            self._settled_seconds = state.clock.monotonic()
+        """Ask the forecast. While a gateway is silent, what is asked may be more than is known."""
+        state, now = self.state, self.state.clock.monotonic()
+        self._changed_seconds = now if self._changed_seconds is None else self._changed_seconds
+        known = now if self._known_seconds is None else self._known_seconds
+        self._known_seconds = known if state.gateways.hears_all() else None
         state.forecasts.declare(state.declared.serving)
         state.forecasts.advance(state.gateways.take_coverage)
         self._expected = state.forecasts.expected(self._gather(), state.clock.unix())
@@ -311,7 +320,8 @@ def _same(one: Action, other: Action) -> bool:
 def _steps(snapshot: Snapshot, now: float) -> list[float]:
     """When the next step of a pod that goes, or of the number of pods, may be due."""
     settle = snapshot.settings.scale_down_after_seconds
-    since = [at for at in (snapshot.idle_since_seconds, snapshot.scaled_at_seconds) if at is not None]
+    times = (snapshot.idle_since_seconds, snapshot.scaled_at_seconds, snapshot.known_since_seconds)
+    since = [at for at in times if at is not None]
     retiring = any(p.retirement for p in snapshot.pods.values())
     return [at + settle for at in since] + ([now + RETIRING_SECONDS] if retiring else [])
 
