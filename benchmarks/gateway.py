@@ -28,6 +28,7 @@ from rich.table import Table
 from tritonclient.grpc import service_pb2
 
 from benchmarks import gateway_parts as parts
+from benchmarks import gateway_scale
 from benchmarks.gateway_load import Load, Sample, drive
 
 MODEL: Final = "identity"
@@ -59,8 +60,9 @@ class Spread:
 @click.option("--seconds", default=3.0, show_default=True, help="Length of one measurement.")
 @click.option("--quick", is_flag=True, help="5 rounds of 0.5 s: about two minutes.")
 @click.option("--only", default="", help="Loads whose name contains this, such as 'http 1KB'.")
+@click.option("--scale/--no-scale", default=True, help="Measure changes of placements in a very large pool too.")
 @click.option("--check", is_flag=True, help="Fail where a bar is not met.")
-def main(rounds: int, seconds: float, quick: bool, only: str, check: bool) -> None:
+def main(rounds: int, seconds: float, quick: bool, only: str, scale: bool, check: bool) -> None:  # noqa: PLR0913, PLR0917 (options)
     """Measure what the gateway costs and print the table."""
     console = Console(highlight=False, width=max(Console().width, 210))
     rounds, seconds = (5, 0.5) if quick else (max(5, rounds), seconds)
@@ -72,6 +74,8 @@ def main(rounds: int, seconds: float, quick: bool, only: str, check: bool) -> No
     for text in broken:
         console.print(f"bar not met: {text}")
     console.print(summary(found), soft_wrap=True)
+    if scale:
+        console.print(gateway_scale.measure(windows=1 if quick else 5), soft_wrap=True)
     if check and broken:
         sys.exit(1)
 

@@ -57,7 +57,7 @@ def _model(name: str) -> Manifest:
 def _pod(number: int, ip: str, models: list[str]) -> Manifest:
     record = Residency(CONTAINER, 1, 1, {name: Resident() for name in models})
     running = {"name": names.TRITON, "ready": True, "containerID": CONTAINER, "state": {"running": {}}}
-    meta = {"name": f"pod-{number}", "namespace": "bench", "uid": f"pod-{number}", "resourceVersion": "1"}
+    meta = {"name": f"pod-{number}", "namespace": "bench", "uid": f"pod-at-{ip}", "resourceVersion": "1"}
     return {
         "kind": "Pod",
         "metadata": {**meta, "annotations": {names.RESIDENCY_ANNOTATION: encode(record)}},
