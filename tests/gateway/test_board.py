@@ -55,9 +55,11 @@ def test_a_change_of_one_model_is_one_line(tmp_path):
     assert written.update(entries, 0.0) == 1001
     reader = Reader(tmp_path)
     assert reader.read()["m7"] == (7, 100_000, 1_100_000, True, [IPS[0]])
-    assert written.update({**entries, "m7": Entry(0.1, 1.1)}, 1.0) == 1
+    assert written.update({"m7": Entry(0.1, 1.1), "m8": entries["m8"]}, 1.0) == 1
     assert reader.read()["m7"] == (7, 100_000, 1_100_000, False, [])
-    assert written.update({**entries, "m7": Entry(0.1, 1.1)}, 1.0) == 0
+    assert written.update({"m7": Entry(0.1, 1.1)}, 1.0) == 0
+    assert written.update({"m7": None, "unheard of": None}, 1.0) == 1
+    assert "m7" not in reader.read()
 
 
 def test_envoy_is_told_of_no_pod_for_a_stateful_model_though_it_is_ready(tmp_path):
@@ -110,9 +112,11 @@ def test_who_reads_at_any_time_knows_what_was_written_last(versions, size_bytes)
     with tempfile.TemporaryDirectory() as folder:
         smallest, board.SMALLEST_BYTES = board.SMALLEST_BYTES, size_bytes
         try:
-            written, reader = Board(Path(folder)), None
+            written, reader, before = Board(Path(folder)), None, {}
             for number, entries in enumerate(versions):
-                written.update(entries, number * 400.0)
+                written.update(dict.fromkeys(before.keys() - entries.keys()) | entries, number * 400.0)
+                written.keep({copy.ip for entry in entries.values() for copy in entry.copies}, number * 400.0)
+                before = entries
                 reader = reader or Reader(folder)
                 found = reader.read()
                 expected = {n: e for n, e in entries.items() if "\n" not in n and "\0" not in n}

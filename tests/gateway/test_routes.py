@@ -22,7 +22,6 @@ def table(*pods, hints=None):
 def test_a_pod_serves_what_its_annotation_says_for_the_container_that_runs():
     found = table(parsed(record=residency(A, 3, "m", draining=["n"])))
     assert [endpoint.pod_name for endpoint in found.copies["m"]] == ["p"]
-    assert found.models_by_ip == {"10.0.0.112": ("m",)}
     assert "n" not in found.copies
     assert found.versions == {"uid-of-p": (1, 3)}
 
@@ -62,10 +61,22 @@ def test_the_higher_term_and_generation_wins_between_hint_and_annotation():
     ]
 
 
-def test_models_for_the_activator_alone_have_copies_but_no_route():
-    found = build([parsed(record=residency(A, 1, "m", "s"))], {}, {"s"})
-    assert set(found.copies) == {"m", "s"}
-    assert found.models_by_ip == {"10.0.0.112": ("m",)}
+SERVED = st.dictionaries(st.sampled_from("pqr"), st.sets(st.sampled_from("abc")), max_size=3)
+
+
+@given(st.lists(SERVED, min_size=1, max_size=6))
+def test_a_table_kept_pod_by_pod_is_the_one_that_is_built_anew(worlds):
+    kept, uids = build([], {}), [f"uid-of-{name}" for name in "pqr"]
+    for generation, served in enumerate(worlds):
+        pods = {f"uid-of-{name}": parsed(name, residency(A, generation, *models)) for name, models in served.items()}
+        before = dict(kept.copies)
+        for uid in uids:
+            was = kept.put(uid, pods.get(uid), None) or {}
+            assert all(before.get(model, ()) == copies for model, copies in was.items())
+            before = dict(kept.copies)
+        fresh = build(pods.values(), {})
+        assert kept.versions == fresh.versions
+        assert {m: set(c) for m, c in kept.copies.items()} == {m: set(c) for m, c in fresh.copies.items()}
 
 
 def test_a_hint_that_its_annotation_does_not_follow_is_dropped():

@@ -111,13 +111,15 @@ class Activator:
 
     async def _publish(self) -> None:
         """Keep the routing board in step. Not before both lists are read: Envoy routes by the last board till then."""
-        count = -1
+        count, owned = -1, -1
         try:
             while True:
                 count = await self.state.routed.after(count)
                 if self.state.complete:
-                    self.metrics.lines.inc(self._board.update(self.state.entries(), self.state.now_seconds()))
-                    self._tallies.own(self._board.slots.numbers)
+                    self.metrics.lines.inc(self._board.update(self.state.take_changes(), self.state.now_seconds()))
+                    if owned != self._board.slots.changes:
+                        owned = self._board.slots.changes
+                        self._tallies.own(self._board.slots.numbers)
                     self.state.acknowledge(self.state.table.versions)
         finally:
             self._board.close()
@@ -144,6 +146,7 @@ class Activator:
             self._dispatcher.prune()
             ips = [pod.ip for pod in (self.state.pods or {}).values() if pod.ip]
             calls.keep(ips)
+            self._board.keep(ips, self.state.now_seconds())
             http.keep(ips)
 
     async def _drain(self, admin: EnvoyAdmin, streams: Streams) -> None:

@@ -49,12 +49,14 @@ class Places:
 
     limit: int
     numbers: dict[str, int] = field(default_factory=dict)
+    changes: int = 0
     _gone: "deque[tuple[float, int]]" = field(default_factory=deque)
     _used: int = 0
 
     def take(self, name: str, now_seconds: float) -> int | None:
         """Return the name's number; None when all are taken."""
         if name not in self.numbers:
+            self.changes += 1
             if self._gone and now_seconds - self._gone[0][0] >= REUSE_SECONDS:
                 self.numbers[name] = self._gone.popleft()[1]
             elif self._used < self.limit:
@@ -63,6 +65,7 @@ class Places:
 
     def leave(self, name: str, now_seconds: float) -> None:
         """Take the number from a name that is gone."""
+        self.changes += 1
         self._gone.append((now_seconds, self.numbers.pop(name)))
 
 
@@ -73,23 +76,24 @@ class Board:
         self._folder = folder
         self.slots = Places(SLOTS)
         self._pods = Places(PODS)
-        self._entries: dict[str, Entry] = {}
         self._lines: dict[str, bytes] = {}
         self._file: mmap.mmap | None = None
         self._end = 0
 
-    def update(self, entries: Mapping[str, Entry], now_seconds: float) -> int:
-        """Write what changed; return how many lines that took."""
-        gone = self._lines.keys() - entries.keys()
-        changed = [name for name, entry in entries.items() if self._entries.get(name) != entry]
-        lines = self._pod_lines({e.ip for name in changed for e in entries[name].copies}, now_seconds)
-        lines += self._forget(gone, now_seconds)
-        lines += self._model_lines(changed, entries, now_seconds)
-        self._entries = dict(entries)
+    def update(self, changes: Mapping[str, Entry | None], now_seconds: float) -> int:
+        """Write what changed of these Models, None for one that is gone; return how many lines that took."""
+        present = {name: entry for name, entry in changes.items() if entry is not None}
+        lines = self._pod_lines({copy.ip for entry in present.values() for copy in entry.copies}, now_seconds)
+        lines += self._forget(self._lines.keys() & (changes.keys() - present.keys()), now_seconds)
+        lines += self._model_lines(present, now_seconds)
         if lines or self._file is None:
             self._write(b"".join(lines))
-        self._drop_pods(entries.values(), now_seconds)
         return len(lines)
+
+    def keep(self, ips: Collection[str], now_seconds: float) -> None:
+        """Forget all other pods: nothing on the board names them any more."""
+        for ip in self._pods.numbers.keys() - ips:
+            self._pods.leave(ip, now_seconds)
 
     def close(self) -> None:
         """Leave the board as it is: Envoy routes by it until another is written."""
@@ -105,24 +109,19 @@ class Board:
                 lines.append(_pod_line(number, ip))
         return lines
 
-    def _drop_pods(self, entries: Iterable[Entry], now_seconds: float) -> None:
-        present = {copy.ip for entry in entries for copy in entry.copies}
-        for ip in self._pods.numbers.keys() - present:
-            self._pods.leave(ip, now_seconds)
-
     def _forget(self, gone: Collection[str], now_seconds: float) -> list[bytes]:
         for name in gone:
             del self._lines[name]
             self.slots.leave(name, now_seconds)
         return [f"D {name}\n".encode() for name in gone]
 
-    def _model_lines(self, changed: Iterable[str], entries: Mapping[str, Entry], now_seconds: float) -> list[bytes]:
+    def _model_lines(self, entries: Mapping[str, Entry], now_seconds: float) -> list[bytes]:
         lines = []
-        for name in changed:
+        for name, entry in entries.items():
             slot = None if _breaks_lines(name) else self.slots.take(name, now_seconds)
             if slot is None:
                 continue
-            line = self._model_line(slot, name, entries[name])
+            line = self._model_line(slot, name, entry)
             if self._lines.get(name) != line:
                 self._lines[name] = line
                 lines.append(line)

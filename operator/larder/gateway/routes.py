@@ -4,7 +4,7 @@ A pod's record counts only for the container that runs now; of annotation and hi
 wins. A hint that the annotation has not followed within a minute is dropped: the annotation is the truth.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -50,12 +50,47 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Copies by model, what Envoy routes (models by pod address), and each pod's record in force as its version."""
+class _Served:
+    version: Version
+    endpoint: Endpoint | None
+    models: frozenset[str]
 
-    copies: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    models_by_ip: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    versions: Mapping[str, Version] = field(default_factory=dict)
+
+Copies = tuple[Endpoint, ...]
+
+
+@dataclass(slots=True)
+class Table:
+    """Copies by model, and each pod's record in force as its version. A change costs as many models as its pod has."""
+
+    copies: dict[str, Copies] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
+    _served: dict[str, _Served] = field(default_factory=dict, compare=False)
+
+    def put(self, uid: str, pod: Pod | None, hint: Hint | None) -> dict[str, Copies] | None:
+        """Take over what a pod serves now. Return the models whose copies changed, as they were; None: no change."""
+        before, now = self._served.get(uid), None if pod is None else _served(pod, hint)
+        if before == now:
+            return None
+        if now is None:
+            del self._served[uid], self.versions[uid]
+        else:
+            self._served[uid], self.versions[uid] = now, now.version
+        # A new mapping, so that who remembers the last one can compare; copying it is cheap.
+        self.copies = dict(self.copies)
+        changed = (before.models if before else frozenset()) | (now.models if now else frozenset())
+        return {model: self._replace(model, uid, now) for model in changed}
+
+    def _replace(self, model: str, uid: str, now: _Served | None) -> Copies:
+        before = self.copies.get(model, ())
+        copies = tuple(endpoint for endpoint in before if endpoint.pod_uid != uid)
+        if now is not None and now.endpoint is not None and model in now.models:
+            copies = (*copies, now.endpoint)
+        if copies:
+            self.copies[model] = copies
+        else:
+            del self.copies[model]
+        return before
 
 
 def parse_pod(manifest: Manifest) -> Pod:
@@ -97,27 +132,23 @@ def in_force(pod: Pod, hint: Hint | None) -> Residency | None:
     return max(bound, key=lambda record: record.version, default=None)
 
 
-def build(pods: Iterable[Pod], hints: Mapping[str, Hint], through_activator: Collection[str] = ()) -> Table:
-    """Return the routing table. A terminating pod keeps its version and serves nothing.
+def _served(pod: Pod, hint: Hint | None) -> _Served | None:
+    """A terminating pod keeps its version and serves nothing."""
+    record = in_force(pod, hint)
+    if record is None:
+        return None
+    if pod.terminating or not pod.ip:
+        return _Served(record.version, None, frozenset())
+    endpoint = Endpoint(pod.uid, pod.name, pod.ip, record.version)
+    return _Served(record.version, endpoint, frozenset(record.routable))
 
-    Models in `through_activator` have copies, but Envoy does not route to them by itself.
-    """
-    copies: dict[str, list[Endpoint]] = {}
-    models_by_ip: dict[str, tuple[str, ...]] = {}
-    versions: dict[str, Version] = {}
+
+def build(pods: Iterable[Pod], hints: Mapping[str, Hint]) -> Table:
+    """Return the routing table of these pods."""
+    table = Table()
     for pod in pods:
-        record = in_force(pod, hints.get(pod.uid))
-        if record is None:
-            continue
-        versions[pod.uid] = record.version
-        if pod.terminating or not pod.ip or not record.routable:
-            continue
-        if hot := record.routable.difference(through_activator):
-            models_by_ip[pod.ip] = tuple(sorted(hot))
-        endpoint = Endpoint(pod.uid, pod.name, pod.ip, record.version)
-        for model in record.routable:
-            copies.setdefault(model, []).append(endpoint)
-    return Table({model: tuple(found) for model, found in copies.items()}, models_by_ip, versions)
+        table.put(pod.uid, pod, hints.get(pod.uid))
+    return table
 
 
 def newest(present: Hint | None, offered: Hint) -> Hint:

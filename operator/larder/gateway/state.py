@@ -69,6 +69,7 @@ class State:
         self._failures = Failures()
         self._bells: dict[str, asyncio.Event] = {}
         self._ready_at: dict[str, float] = {}
+        self._changed: set[str] = set()
 
     @staticmethod
     def now_seconds() -> float:
@@ -82,9 +83,10 @@ class State:
 
     def put_pods(self, pods: Mapping[str, Pod]) -> None:
         """Take over the pods of this pool, by uid."""
-        first, self.pods = self.pods is None, pods
-        self._rebuild()
-        if first:
+        before, self.pods = self.pods, pods
+        known = before or {}
+        self._place(*[uid for uid in known.keys() | pods.keys() if known.get(uid) is not pods.get(uid)])
+        if before is None:
             self.routed.beat()
 
     def put_models(self, models: Iterable[Declared]) -> None:
@@ -93,9 +95,11 @@ class State:
         for model in models:
             present = found.get(model.served_name)
             found[model.served_name] = present if present is not None and present.stateful else model
-        changed, self.models = found != self.models, found
-        self._rebuild()
-        if changed:
+        before, self.models = self.models, found
+        known = before or {}
+        changed = {name for name in known.keys() | found.keys() if known.get(name) != found.get(name)}
+        self._changed |= changed
+        if changed or before is None:
             self.routed.beat()
         self.ring(*self._concerned())
 
@@ -103,14 +107,14 @@ class State:
         """Take a hint; it counts when it is newer than what is known of the container that runs."""
         offered = Hint(message.residency, self.now_seconds())
         self._hints[message.pod_uid] = routes.newest(self._hints.get(message.pod_uid), offered)
-        self._rebuild()
+        self._place(message.pod_uid)
 
     def drop_old_hints(self) -> None:
         """Forget hints that their annotations did not follow."""
         kept = routes.unexpired(self._hints, self.now_seconds())
         if len(kept) != len(self._hints):
-            self._hints = kept
-            self._rebuild()
+            dropped, self._hints = self._hints.keys() - kept.keys(), kept
+            self._place(*dropped)
 
     def fail(self, failure: Failure) -> None:
         """Take why a model can't be had; who waits for it is answered."""
@@ -149,10 +153,11 @@ class State:
             self.acknowledged = dict(versions)
             self.seen.beat()
 
-    def entries(self) -> dict[str, Entry]:
-        """Return what the routing board says of each Model."""
-        copies = self.table.copies
-        return {name: _entry(declared, copies.get(name, ())) for name, declared in (self.models or {}).items()}
+    def take_changes(self) -> dict[str, Entry | None]:
+        """Return what the routing board has to say of each Model that changed since the last call; None: it is gone."""
+        names, self._changed = self._changed, set()
+        declared = self.models or {}
+        return {name: _entry(declared[name], self.copies(name)) if name in declared else None for name in names}
 
     def copies(self, model: str) -> tuple[Endpoint, ...]:
         """Return where the model may be asked now."""
@@ -228,16 +233,22 @@ class State:
         """The models that anybody waits for."""
         return self._bells.keys() | set(self.room.models())
 
-    def _rebuild(self) -> None:
-        stateful = [name for name, declared in (self.models or {}).items() if declared.stateful]
-        before, self.table = self.table, routes.build((self.pods or {}).values(), self._hints, stateful)
-        for model in self.table.copies.keys() - before.copies.keys():
-            self._failures.forget(model)
-            self._ready_at.pop(model, None)
-        if before != self.table:
+    def _place(self, *uids: str) -> None:
+        """Take over what these pods serve now."""
+        before: dict[str, routes.Copies] = {}
+        moved = False
+        for uid in uids:
+            was = self.table.put(uid, (self.pods or {}).get(uid), self._hints.get(uid))
+            moved = moved or was is not None
+            before = (was or {}) | before
+        for model, copies in before.items():
+            if not copies and self.copies(model):
+                self._failures.forget(model)
+                self._ready_at.pop(model, None)
+        self._changed |= before.keys()
+        if moved:
             self.routed.beat()
-        copies = self.table.copies
-        self.ring(*[model for model in self._concerned() if copies.get(model) != before.copies.get(model)])
+        self.ring(*[model for model in self._concerned() & before.keys() if self.copies(model) != before[model]])
 
 
 def _entry(declared: Declared, copies: tuple[Endpoint, ...]) -> Entry:

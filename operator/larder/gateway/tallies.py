@@ -48,11 +48,10 @@ class Tallies:
         self._columns: dict[str, memoryview[float]] = {}
         self._owners: dict[int, _Owner] = {}
         self._told: dict[str, tuple[float, float, float]] = {}
+        self._requests = [0.0] * SLOTS
 
     def own(self, slots: Mapping[str, int]) -> None:
         """Take over which Model has which slot."""
-        if len(slots) == len(self._owners) and all(self._has(slot, name) for name, slot in slots.items()):
-            return
         columns = self._read(range(FIELDS))
         kept = {slot: self._owners[slot] for name, slot in slots.items() if self._has(slot, name)}
         new = {
@@ -66,15 +65,16 @@ class Tallies:
     def growth(self) -> dict[str, ModelCount]:
         """Return what was added since the last call, by Model that had any."""
         ok, client, server, met, missed = self._read((OK, CLIENT_ERROR, SERVER_ERROR, MET, MISSED))
+        before, self._requests = self._requests, list(map(sum, zip(ok, client, server, strict=True)))
+        moved = [slot for slot, (old, new) in enumerate(zip(before, self._requests, strict=True)) if old != new]
         grown = {}
-        for slot, owner in self._owners.items():
+        for owner, slot in ((self._owners[slot], slot) for slot in moved if slot in self._owners):
             base = owner.base
-            requests = ok[slot] + client[slot] + server[slot] - base[OK] - base[CLIENT_ERROR] - base[SERVER_ERROR]
-            before = self._told.get(owner.name, (0.0, 0.0, 0.0))
-            if requests != before[0]:
-                now = (requests, met[slot] - base[MET], missed[slot] - base[MISSED])
-                self._told[owner.name] = now
-                count, good, bad = (int(a - b) for a, b in zip(now, before, strict=True))
+            requests = self._requests[slot] - base[OK] - base[CLIENT_ERROR] - base[SERVER_ERROR]
+            now = (requests, met[slot] - base[MET], missed[slot] - base[MISSED])
+            told, self._told[owner.name] = self._told.get(owner.name, (0.0, 0.0, 0.0)), now
+            count, good, bad = (int(new - old) for new, old in zip(now, told, strict=True))
+            if count:
                 grown[owner.name] = ModelCount(count, None, good, bad)
         return grown
 
