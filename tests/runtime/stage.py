@@ -225,13 +225,15 @@ class Stage:
         """Put or change a Model."""
         await self.kube.put(builders.model_manifest(name, **spec))
 
-    async def triton(self, name="t0", **models):
+    async def triton(self, name="t0", created=None, **models):
         """Put a running Triton pod on the stage; its models are in the repository."""
         server = await self._stack.enter_async_context(FakeTriton(models))
         ip = f"10.0.0.{len(self._addresses) + 1}"
         self._addresses[f"{ip}:{names.GRPC_PORT}"] = server.address
         self.tritons[name] = server
-        await self.kube.put(pod_manifest(name, names.TRITON, "triton", ip))
+        manifest = pod_manifest(name, names.TRITON, "triton", ip)
+        manifest["metadata"]["creationTimestamp"] = created or manifest["metadata"]["creationTimestamp"]
+        await self.kube.put(manifest)
         return server
 
     async def gateway(self, name="g0", deaf=False):

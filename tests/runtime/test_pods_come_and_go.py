@@ -192,3 +192,27 @@ async def test_in_mode_advise_the_users_number_holds_and_no_other_is_set():
         manifest = copy.deepcopy(builders.pool_manifest(mode="Advise", pods={"fixed": 1}))
         await stage.pool(**manifest["spec"])
         await stage.kube.until(lambda k: k.find("deployments", "pool-triton")["spec"]["replicas"] == 1)
+
+
+async def test_the_start_of_a_pod_is_measured_when_it_was_seen_and_said_in_the_status():
+    async with Stage() as stage:
+        await stage.pool()
+        await stage.start()
+        await stage.kube.until(lambda _: stage.status("pool", "modelpools"))
+        assert "podStartSeconds" not in stage.status("pool", "modelpools")
+        await stage.triton("t0", created="2100-01-01T00:00:00Z")
+        await stage.kube.until(lambda _: "podStartSeconds" in stage.status("pool", "modelpools"))
+        await stage.triton("t1")
+        await stage.kube.until(lambda k: _gate(k.find("pods", "t1")) == "True")
+        (running,) = stage.operator._running.values()
+        assert running.runner.state.books.start_seconds.samples == 1
+
+
+async def test_a_pool_that_sleeps_is_ready_and_says_that_the_first_request_waits():
+    async with Stage() as stage:
+        await stage.pool(pods={"min": 0, "max": 1})
+        await stage.gateway()
+        await stage.start()
+        await stage.kube.until(lambda _: (stage.condition("pool", "Ready", "modelpools") or " ")[0] == "True")
+        assert stage.condition("pool", "Ready", "modelpools")[2] == "the first request waits for a pod to start"
+        assert stage.condition("pool", "Autoscaling", "modelpools")[1] == "NoPods"

@@ -28,7 +28,7 @@ def change_number_of_pods(draft: Draft) -> int:
     asked, pods = draft.books.snapshot.asked_pods, _alive(draft)
     marked = sorted((p for p in pods if p.retirement), key=lambda p: (_mark(p).since_seconds, p.name))
     known = len(pods) if asked is None else asked
-    size = size_pool(draft, known - sum(_surge(p, known) for p in marked))
+    size = size_pool(draft, known - sum(_surge(draft, p, known) for p in marked))
     if asked is None:
         return size.pods
     if marked:
@@ -48,9 +48,11 @@ def _alive(draft: Draft) -> list[Pod]:
     return [p.pod for p in draft.books.pods.values() if p.pod.state is not PodState.TERMINATING]
 
 
-def _surge(pod: Pod, asked: int) -> int:
+def _surge(draft: Draft, pod: Pod, asked: int) -> int:
+    """Pods that are asked for in this one's place; the user may allow none any more."""
     mark = _mark(pod)
-    return 0 if mark.to_pods is not None and asked <= mark.to_pods else mark.surge
+    is_lowered = mark.to_pods is not None and asked <= mark.to_pods
+    return 0 if is_lowered else min(mark.surge, draft.books.snapshot.settings.surge_pods)
 
 
 def _scale(draft: Draft, size: Size, pods: int, asked: int) -> None:
@@ -133,7 +135,7 @@ def _recycle(draft: Draft, size: Size, asked: int) -> None:
 
 
 def _carry_on(draft: Draft, pod: Pod, size: Size, asked: int) -> None:
-    mark = _mark(pod)
+    mark, surge = _mark(pod), _surge(draft, pod, asked)
     if mark.to_pods is not None and asked <= mark.to_pods:
         _await_deletion(draft, pod, asked)
     elif mark.reason is not Reason.RECYCLE and (size.pods > asked or (size.pods == asked and size.sure)):
@@ -145,8 +147,8 @@ def _carry_on(draft: Draft, pod: Pod, size: Size, asked: int) -> None:
     elif mark.reason is Reason.RECYCLE and _has_healed(draft, pod) and _serving(draft) < size.pods:
         draft.actions.append(Keep(pod.name, Reason.RECYCLE, f"{pod.name} gave its memory back and stays"))
         _scale(draft, size, size.pods, asked)
-    elif mark.reason is Reason.RECYCLE and size.pods + mark.surge > asked:
-        _scale(draft, size, size.pods + mark.surge, asked)
+    elif mark.reason is Reason.RECYCLE and size.pods + surge > asked:
+        _scale(draft, Size(size.pods, Reason.RECYCLE, f"{pod.name} is replaced"), size.pods + surge, asked)
     else:
         _move_out(draft, pod, size, asked)
 
@@ -177,7 +179,7 @@ def _move_out(draft: Draft, pod: Pod, size: Size, asked: int) -> None:
     ready = sum(p.ready for p in others)
     if mark.reason is not Reason.RECYCLE and ready < asked - 1:
         _wait_for_others(draft, pod, others, waited)
-    elif mark.surge and _serving(draft) < size.pods and waited < RECYCLE_GRACE_SECONDS:
+    elif _surge(draft, pod, asked) and _serving(draft) < size.pods and waited < RECYCLE_GRACE_SECONDS:
         return
     elif not _holds_back(draft, pod) or waited >= MOVE_SECONDS:
         back = size.pods if mark.reason is Reason.RECYCLE and ready < size.pods else None

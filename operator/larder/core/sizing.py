@@ -46,7 +46,8 @@ def size_pool(draft: Draft, present: int) -> Size:
         predicted, why = min(need.pods, highest_step(present, _limits(draft, least))), need.why
     if predicted > present:
         return _unless_pods_start(draft, present, Size(predicted, Reason.POOL_SCALE_UP, why))
-    sure = judged is not None or need.pods >= present or (present == 1 and _idle_seconds(draft) is None)
+    least_needed = max(least, need.pods, int(_idle_seconds(draft) is None))
+    sure = judged is not None or least_needed >= present
     return _fewer(draft, Size(predicted, Reason.POOL_SCALE_DOWN, why, sure), (present, least), need)
 
 

@@ -168,8 +168,9 @@ def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency 
     container = book.view.container_id
     book.adopted, book.leaking, book.adopted_seconds = container, "", state.clock.unix()
     age = max(0.0, book.adopted_seconds - book.view.created_seconds)
-    if not book.view.residency and age < LONGEST_START_SECONDS:
-        # Nobody took it over before: it has just started. An old one waited for a node, an image or an operator.
+    is_new = not book.view.residency and book.view.created_seconds >= state.books.began_seconds
+    if is_new and age < LONGEST_START_SECONDS:
+        # It began before this leader's eyes. An old one waited for a node, an image or an operator.
         state.books.start_seconds = learned(state.books.start_seconds, age, book.adopted_seconds)
     book.placements.clear()
     book.placements.update(found.placements)

@@ -127,6 +127,8 @@ class Books:
     """Why the number of pods was last changed, in a sentence."""
     start_seconds: Measured | None = None
     """From the creation of a pod until it serves."""
+    began_seconds: float = 0.0
+    """When this leader took the pool over."""
     unacknowledged: dict[str, float] = field(default_factory=dict)
     unpublished: dict[str, str] = field(default_factory=dict)
 

@@ -76,6 +76,7 @@ class PoolRunner:
             last_decision=last_decision(pool.status),
             last_scaling=remembered_scaling(pool.status),
             start_seconds=remembered_start(pool.status, clock.unix()),
+            began_seconds=clock.unix(),
         )
         self._upkeep = Upkeep(surface.cluster, surface.platform, surface.make_key, surface.fence.check)
         self._scaled: int | None = None
