@@ -47,6 +47,10 @@ test: venv ## everything, each suite within its share of the time (CONTRIBUTING.
 churn: venv ## 100,000 requests while everything happens to a pool (an hour; goes on where it was interrupted)
 	$(BIN)/python -m e2e.churn
 
+fuzz: venv ## hostile input against a gateway and its parsers (a short form is part of `make test`)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+	$(BIN)/python -m tests.fuzz.parsers
+
 bench-coldstart: venv ## what a cold request costs over Triton's own load
 	$(BIN)/python -m benchmarks.coldstart
 

@@ -71,8 +71,9 @@ async def main(world: Mapping[str, Any]) -> None:
         pool="pool",
         namespace="bench",
         run_dir=Path(world["run_dir"]),
-        bind_address=world["address"],
+        bind_address=world["bind_address"],
         demand_token=world["token"],
+        **world["limits"],
     )
     running = asyncio.ensure_future(Activator(settings).run(Fixed(world), asyncio.Event()))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)

@@ -183,8 +183,9 @@ def pool_settings(folder: Path, address: str = POOL) -> Settings:
 def activator(settings: Settings, world: Mapping[str, Any], folder: Path) -> Iterator[Process]:
     """Run the activator of a pod: `world` has `models` (names), and `pods` as {address: names that it serves}."""
     path = folder / "world.json"
-    told = {"run_dir": str(settings.run_dir), "address": settings.bind_address, "token": settings.demand_token}
-    path.write_text(json.dumps({**world, **told}))
+    limits = {key: getattr(settings, key) for key in ("longest_hold_seconds", "held_bytes", "body_limit_bytes")}
+    told = {"run_dir": str(settings.run_dir), "bind_address": settings.bind_address, "limits": limits}
+    path.write_text(json.dumps({**world, **told, "token": settings.demand_token}))
     with running([sys.executable, "-m", "benchmarks.gateway_activator", path], folder / "activator.log") as process:
         yield process
 

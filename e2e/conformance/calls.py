@@ -128,7 +128,7 @@ def of_the_pool() -> Iterator[Call]:
         yield GrpcCall(f"nobody {method}", method, request)
     yield StreamCall("nobody in a stream", (inference("nobody", id="1"), inference("alpha", id="2")))
     yield HttpCall("malformed", "POST", "/v2/models/alpha/infer", b'{"inputs": [')
-    yield HttpCall("no body", "POST", "/v2/models/alpha/infer", b"")
+    yield HttpCall("no body", "POST", "/v2/models/echo/infer")
     for path in ("/", "/v2/", "/v2/nothing", "/v2/models/alpha/nothing"):
         yield HttpCall(f"unknown path {path}", "GET", path)
     yield HttpCall("wrong method", "GET", "/v2/models/alpha/infer")

@@ -21,6 +21,7 @@ from larder.adapters.kube.client import connect
 from larder.adapters.kube.informer import Source
 from larder.api.demand import Counts, ModelCount
 from larder.errors import UnavailableError
+from larder.gateway import bad_requests
 from larder.gateway.board import Board
 from larder.gateway.demand_server import DemandServer
 from larder.gateway.dispatch import Dispatcher
@@ -65,6 +66,7 @@ class Activator:
 
     async def run(self, source: Source, stop: asyncio.Event) -> None:
         """Serve until `stop` is set and what is held has been answered."""
+        bad_requests.keep_out_of_the_log()
         self._settings.run_dir.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(HttpUpstream(self.state.now_seconds))
