@@ -10,6 +10,7 @@ MESSAGES = [
     demand.Waiting({"resnet": demand.WaitingModel(3, 0.25, 59.5)}),
     demand.Waiting(),
     demand.Seen({"uid-1": (2, 17)}),
+    demand.Dead("resnet", "uid"),
     demand.Counts(1.0, {"resnet": demand.ModelCount(40, None), "bert": demand.ModelCount(0, 2, 3, 1)}),
     demand.Hint("uid-1", Residency("containerd://1", 2, 18, {"resnet": Resident("r2", 10, 1.0)})),
     demand.Failure("resnet", "no such file", 4.0),

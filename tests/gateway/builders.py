@@ -80,6 +80,7 @@ class FakePod:
 
     name: str
     loaded: set = field(default_factory=set)
+    failing: dict = field(default_factory=dict)
     ip: str = field(default_factory=free_address)
     gate: asyncio.Event | None = None
     resets: int = 0
@@ -165,6 +166,8 @@ class FakePod:
         length = request.headers.get("Inference-Header-Content-Length")
         header = json.loads(body if length is None else body[: int(length)])
         answer = await self.run(name, header.get("id", ""))
+        if name in self.failing:
+            return web.json_response({"error": self.failing[name]}, status=500)
         if answer == FULL:
             return web.json_response({"error": FULL}, status=503)
         if answer is None:
@@ -200,6 +203,8 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"version {request.model_version} is not found")
         answer = await self.owner.run(request.model_name, request.id)
         context.set_trailing_metadata((("served-by", self.owner.name),))
+        if request.model_name in self.owner.failing:
+            await context.abort(grpc.StatusCode.INTERNAL, self.owner.failing[request.model_name])
         if answer == FULL:
             await context.abort(grpc.StatusCode.UNAVAILABLE, FULL)
         response = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)

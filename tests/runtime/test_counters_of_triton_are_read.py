@@ -2,6 +2,7 @@ import asyncio
 from dataclasses import replace
 
 from larder.adapters.triton import Execution
+from larder.api.demand import Dead
 from larder.runtime.watching import looks_dead
 from tests.runtime.stage import QUICK, FakeModel, Stage
 
@@ -55,6 +56,25 @@ async def test_a_copy_whose_process_died_is_loaded_again_although_its_unload_nev
         await stage.routable("t0", "a")
         assert triton.named("load") == ["a", "a"]
         assert "Recycle" in [reason for reason, _ in stage.events("Drain", "a")]
+
+
+async def test_a_copy_that_a_gateway_heard_to_be_dead_is_reloaded_at_once_and_not_over_and_over():
+    async with Stage(replace(OFTEN, statistics=60.0)) as stage:
+        await stage.pool()
+        await stage.model("a", copies={"min": 1})
+        triton, gateway = await stage.triton(a=FakeModel()), await stage.gateway()
+        await stage.start()
+        await stage.routable("t0", "a")
+        uid = stage.kube.find("pods", "t0")["metadata"]["uid"]
+        for _ in range(3):
+            await gateway.say(Dead("a", uid))
+        await triton.until(lambda t: t.named("load") == ["a", "a"])
+        await stage.routable("t0", "a")
+        await gateway.say(Dead("a", uid))
+        await gateway.say(Dead("a", "of no pod"))
+        await gateway.say(Dead("unheard of", uid))
+        await stage.counted(a=1)
+        assert triton.named("unload") == ["a"] and triton.named("load") == ["a", "a"]
 
 
 async def test_a_copy_that_answers_after_all_is_neither_unloaded_nor_loaded_a_second_time():

@@ -1,8 +1,8 @@
 """The demand stream's messages: JSON objects on a WebSocket between the leading operator and one activator.
 
 Gateway to operator: `Waiting` (what has to be loaded for what waits, whole each time something changed), `Seen` (per
-pod uid, the newest (term, generation) of residency that Envoy has acknowledged), `Counts` (once a second, models that
-changed).
+pod uid, the newest (term, generation) of residency that Envoy goes by), `Counts` (once a second, models that changed)
+and `Dead` (a copy whose own process has ended).
 Operator to gateway: `Hint` (a residency record that the annotation will carry a moment later), `Failure` (why a model
 cannot be had now) and `Prediction` (when one that is waited for is expected to be ready). On connection each side
 first sends its present state whole.
@@ -88,7 +88,15 @@ class Prediction:
     ready_in_seconds: float
 
 
-Message = Waiting | Seen | Counts | Hint | Failure | Prediction
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Triton on this pod says that the model's own process has ended: it fails every request until it is reloaded."""
+
+    model: str
+    pod_uid: str
+
+
+Message = Waiting | Seen | Counts | Dead | Hint | Failure | Prediction
 
 
 def encode_message(message: Message) -> str:
@@ -103,6 +111,8 @@ def encode_message(message: Message) -> str:
         case Counts(interval, models=counts):
             listed = {k: [c.requests, c.in_flight, c.met, c.missed] for k, c in counts.items()}
             body = {"interval": interval, "models": listed}
+        case Dead(model, uid):
+            body = {"model": model, "pod": uid}
         case Hint(uid, residency):
             body = {"pod": uid, "residency": encode(residency)}
         case Failure(model, text, retry_after):
@@ -120,7 +130,7 @@ def decode_message(text: str) -> Message:
         raise InvalidInputError("demand stream message", text[:80], "see larder.api.demand") from error
 
 
-def _decode(body: dict[str, object]) -> Message:
+def _decode(body: dict[str, object]) -> Message:  # noqa: PLR0911 (a table of types)
     fields: dict = body  # type: ignore[type-arg]
     match fields["type"]:
         case "Waiting":
@@ -129,6 +139,8 @@ def _decode(body: dict[str, object]) -> Message:
             return Seen({uid: (int(t), int(g)) for uid, (t, g) in fields["pods"].items()})
         case "Counts":
             return Counts(float(fields["interval"]), {k: _count(*values) for k, values in fields["models"].items()})
+        case "Dead":
+            return Dead(str(fields["model"]), str(fields["pod"]))
         case "Hint":
             return Hint(str(fields["pod"]), decode(fields["residency"]))
         case "Failure":

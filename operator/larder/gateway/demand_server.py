@@ -10,7 +10,18 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from larder.api.demand import PATH, Counts, Failure, Hint, Message, Prediction, Seen, decode_message, encode_message
+from larder.api.demand import (
+    PATH,
+    Counts,
+    Dead,
+    Failure,
+    Hint,
+    Message,
+    Prediction,
+    Seen,
+    decode_message,
+    encode_message,
+)
 from larder.errors import InvalidInputError
 from larder.gateway.metrics import Metrics
 from larder.gateway.state import Pulse, State
@@ -20,7 +31,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS: Final = 5.0
 END_SECONDS: Final = 1.0
 LARGEST_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-_QUEUED_COUNTS: Final = 10
+_QUEUED_MESSAGES: Final = 10
 
 
 class DemandServer:
@@ -30,7 +41,8 @@ class DemandServer:
         self._state = state
         self._metrics = metrics
         self._token = token.encode()
-        self._counts: set[asyncio.Queue[Counts]] = set()
+        self._queues: set[asyncio.Queue[Message]] = set()
+        state.report = self.publish
 
     def runner(self) -> web.AppRunner:
         """Return the server."""
@@ -38,11 +50,11 @@ class DemandServer:
         app.router.add_get(PATH, self._serve)
         return web.AppRunner(app, access_log=None, shutdown_timeout=END_SECONDS)
 
-    def publish(self, counts: Counts) -> None:
-        """Tell request counts to all operators; one that reads too slowly misses some."""
-        for queue in self._counts:
+    def publish(self, message: Counts | Dead) -> None:
+        """Tell all operators; one that reads too slowly misses some."""
+        for queue in self._queues:
             with contextlib.suppress(asyncio.QueueFull):
-                queue.put_nowait(counts)
+                queue.put_nowait(message)
 
     def _allowed(self, request: web.Request) -> bool:
         offered = request.headers.get("Authorization", "").encode()
@@ -61,18 +73,18 @@ class DemandServer:
         return socket
 
     async def _converse(self, socket: web.WebSocketResponse) -> None:
-        counts: asyncio.Queue[Counts] = asyncio.Queue(_QUEUED_COUNTS)
-        self._counts.add(counts)
+        queue: asyncio.Queue[Message] = asyncio.Queue(_QUEUED_MESSAGES)
+        self._queues.add(queue)
         senders = [
             asyncio.create_task(self._tell(socket, self._state.demand, self._state.waiting)),
             asyncio.create_task(self._tell(socket, self._state.seen, lambda: Seen(self._state.acknowledged))),
-            asyncio.create_task(_forward(socket, counts)),
+            asyncio.create_task(_forward(socket, queue)),
         ]
         try:
             async for frame in socket:
                 self._take(frame)
         finally:
-            self._counts.discard(counts)
+            self._queues.discard(queue)
             for sender in senders:
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
@@ -101,7 +113,7 @@ class DemandServer:
             self._state.predict(message)
 
 
-async def _forward(socket: web.WebSocketResponse, queue: asyncio.Queue[Counts]) -> None:
+async def _forward(socket: web.WebSocketResponse, queue: asyncio.Queue[Message]) -> None:
     with contextlib.suppress(ConnectionError, aiohttp.ClientError):
         while True:
             await socket.send_str(encode_message(await queue.get()))

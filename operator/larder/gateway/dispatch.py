@@ -6,10 +6,12 @@ request at a time probes it. The last copy is never given up: its requests are h
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from larder.api.demand import Dead
 from larder.gateway import refusals
 from larder.gateway.holding import Ticket
 from larder.gateway.metrics import Metrics
@@ -24,6 +26,8 @@ CLOCK_SECONDS: Final = 0.001
 MOST_LOSSES: Final = 3
 """So often may a request be lost with what ran it: it may be the request that ends its model."""
 
+DEAD_STUB: Final = re.compile(r"Stub process (?:'[^']*' )?is not healthy")
+"""How Triton says that a python model's process has ended. A model that raises has other words, and runs once."""
 QUEUE_FULL: Final = "Exceeds maximum queue size"
 """How Triton says that a model's queue takes no more."""
 
@@ -49,11 +53,15 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The pod could not be reached (`sent` False) or was lost after bytes went to it; `cut`: it may have run then."""
+    """The pod could not be reached (`sent` False) or was lost after bytes went to it; `cut`: it may have run then.
+
+    `dead`: Triton answers, and says that the model's own process there has ended.
+    """
 
     sent: bool
     message: str
     cut: bool = False
+    dead: bool = False
 
 
 Outcome = Answered[T] | Stale | Full | Broken
@@ -211,6 +219,8 @@ class Dispatcher:
                 self._serve_later(model, REST_SECONDS)
             case _:
                 self._avoid(endpoint, model)
+                if isinstance(outcome, Broken) and outcome.dead:
+                    self._state.report(Dead(model, endpoint.pod_uid))
 
     def _take(self, endpoint: Endpoint, model: str) -> None:
         self._in_flight[endpoint.pod_uid] = self._in_flight.get(endpoint.pod_uid, 0) + 1

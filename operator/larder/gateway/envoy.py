@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from larder.api import names
 from larder.gateway.board import PODS, SLOTS
+from larder.gateway.dispatch import DEAD_STUB
 from larder.gateway.settings import Settings
 from larder.gateway.tallies import BOUNDS_SECONDS
 
@@ -27,8 +28,6 @@ REQUEST_TIMEOUT: Final = "300s"
 CONNECTION_IDLE: Final = "3600s"
 CONNECT_TIMEOUT: Final = "1s"
 HOST_IDLE: Final = "300s"
-DEAD_STUB: Final = "Stub process '[^']*' is not healthy|Stub process is not healthy"
-"""Triton's words for a python model whose process has ended, as a regular expression."""
 DEAD_STUB_LUA: Final = "Stub process .-is not healthy"
 UNBOUNDED: Final = 1_000_000
 """Connections, requests and retries at once. The defaults fail most of a burst of retries; memory is the bound."""
@@ -186,7 +185,7 @@ def _grpc_stale() -> Config:
         {"suffix": " is not at ready state"},
         {"prefix": "requested model '"},
         {"exact": "Cancelling all calls"},
-        {"safe_regex": {"regex": f".*({DEAD_STUB}).*"}},
+        {"safe_regex": {"regex": f".*{DEAD_STUB.pattern}.*"}},
     )
     headers = [{"name": "grpc-status", "string_match": {"exact": "5"}}]
     headers += [{"name": "grpc-message", "string_match": match} for match in messages]

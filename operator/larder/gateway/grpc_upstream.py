@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from larder.api import names
 from larder.errors import UnavailableError
-from larder.gateway.dispatch import QUEUE_FULL, Answered, Broken, Full, Outcome, Stale
+from larder.gateway.dispatch import DEAD_STUB, QUEUE_FULL, Answered, Broken, Full, Outcome, Stale
 from larder.gateway.protocol import GRPC_SERVICE
 from larder.gateway.routes import Endpoint
 
@@ -96,7 +96,9 @@ class GrpcUpstream:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Outcome[Response]:
+    async def attempt(  # noqa: PLR0911 (a table of outcomes)
+        self, endpoint: Endpoint, request: Request, model: str
+    ) -> Outcome[Response]:
         """Send the message to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         if request.stateful and not await self._connected(endpoint.ip):
             return Broken(sent=False, message="no connection")
@@ -107,6 +109,8 @@ class GrpcUpstream:
             return Broken(sent=True, message=response.details, cut=response.details != _GONE)
         if response.code is grpc.StatusCode.UNAVAILABLE and QUEUE_FULL in response.details:
             return Full()
+        if response.code is grpc.StatusCode.INTERNAL and DEAD_STUB.search(response.details):
+            return Broken(sent=True, message=response.details, cut=True, dead=True)
         doubtful = _STALE_CODES if request.method == "ModelInfer" else _STALE_LOOKUP_CODES
         if response.code not in doubtful or await self.ready(endpoint.ip, model):
             return Answered(response)

@@ -15,7 +15,7 @@ from yarl import URL
 
 from larder.api import names
 from larder.errors import UnavailableError
-from larder.gateway.dispatch import QUEUE_FULL, Answered, Broken, Full, Outcome, Stale
+from larder.gateway.dispatch import DEAD_STUB, QUEUE_FULL, Answered, Broken, Full, Outcome, Stale
 from larder.gateway.grpc_upstream import GONE_SECONDS
 from larder.gateway.routes import Endpoint
 
@@ -23,6 +23,7 @@ CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 5.0
 BUFFERED_BYTES: Final = 1024 * 1024
 """Answers up to this are read whole within the attempt, so that a pod lost in between is still retried."""
+LONGEST_SENTENCE_BYTES: Final = 512
 _STALE_STATUSES: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE})
 _STALE_LOOKUP_STATUSES: Final = _STALE_STATUSES | {HTTPStatus.BAD_REQUEST}
 """How Triton says that a model is not there: to an inference, and to readiness and statistics."""
@@ -102,7 +103,9 @@ class HttpUpstream:
             if not bounds and self._attempts.get(ip) is bounds:
                 del self._attempts[ip]
 
-    async def attempt(self, endpoint: Endpoint, request: Request, model: str) -> Outcome[Response]:
+    async def attempt(  # noqa: PLR0911 (a table of outcomes)
+        self, endpoint: Endpoint, request: Request, model: str
+    ) -> Outcome[Response]:
         """Send the request to one copy. What sounds stale of a model that is ready there is Triton's own answer."""
         try:
             with self._bounded(endpoint.ip) as bound:
@@ -116,6 +119,8 @@ class HttpUpstream:
             return Broken(sent=True, message="connection closed: the pod is gone")
         if response.status == HTTPStatus.SERVICE_UNAVAILABLE and QUEUE_FULL.encode() in (response.body or b""):
             return Full()
+        if response.status == HTTPStatus.INTERNAL_SERVER_ERROR and DEAD_STUB.search(_start(response)):
+            return Broken(sent=True, message=_start(response), cut=True, dead=True)
         doubtful = _STALE_LOOKUP_STATUSES if request.lookup else _STALE_STATUSES
         if response.status not in doubtful or await self._ready(endpoint.ip, model):
             return Answered(response)
@@ -154,6 +159,10 @@ class HttpUpstream:
         small = response.content_length is not None and response.content_length <= BUFFERED_BYTES
         body = await response.read() if small else None
         return Response(response.status, forwarded(response.headers), body, response)
+
+
+def _start(response: Response) -> str:
+    return (response.body or b"")[:LONGEST_SENTENCE_BYTES].decode(errors="replace")
 
 
 def _session(*, force_close: bool) -> aiohttp.ClientSession:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from larder.api.demand import Failure, Prediction, Waiting
+from larder.api.demand import Dead, Failure, Prediction, Waiting
 from larder.api.demand import Hint as HintMessage
 from larder.gateway import routes
 from larder.gateway.board import Entry
@@ -52,7 +52,8 @@ class Pulse:
 class State:
     """The gateway's present. `routed`, `demand` and `seen` beat when what is routed, waits, or is seen changes.
 
-    `listener` is called with each model that something changed for and that is waited for.
+    `listener` is called with each model that something changed for and that is waited for, `report` with copies that
+    are found dead.
     """
 
     def __init__(self, held: Held) -> None:
@@ -63,6 +64,7 @@ class State:
         self.room = Room()
         self.held = held
         self.listener: Callable[[str], None] = lambda model: None
+        self.report: Callable[[Dead], None] = lambda dead: None
         self.draining = False
         self.routed, self.demand, self.seen = Pulse(), Pulse(), Pulse()
         self._hints: dict[str, Hint] = {}

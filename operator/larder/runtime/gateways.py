@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from larder.api.demand import Counts, Message, ModelCount, Seen, Waiting
+from larder.api.demand import Counts, Dead, Message, ModelCount, Seen, Waiting
 from larder.core import snapshot as core
 from larder.core.attainment import RATE_WINDOW_SECONDS
 from larder.core.worth import RATE_AGE_SECONDS
@@ -79,6 +79,9 @@ class Listener(Protocol):
 
     def counted(self, requests: Mapping[str, int]) -> None:
         """A gateway counted these requests since it told last."""
+
+    def died(self, model: str, pod_uid: str) -> None:
+        """Triton on this pod says that the model's own process has ended."""
 
     def known(self) -> Iterable[Message]:
         """All hints and failures that a gateway must know."""
@@ -213,6 +216,8 @@ class Gateways:
                 case Seen(pods):
                     link.seen = pods
                     self._notify()
+                case Dead(model, uid):
+                    self._listener.died(model, uid)
                 case Counts():
                     _count(link, message, self._now())
                     self._listener.counted({name: count.requests for name, count in message.models.items()})

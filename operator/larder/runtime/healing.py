@@ -21,10 +21,10 @@ from larder.runtime.state import CALL_SECONDS, PoolState
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Why a copy counts as dead, and how many requests it had answered well until then."""
+    """Why a copy counts as dead, and how many requests it had answered well until then; None: Triton said so itself."""
 
     why: str
-    succeeded: int
+    succeeded: int | None = None
 
 
 def begin_restart(state: PoolState, book: PodBook, model: str, judged: Judged) -> None:
@@ -35,14 +35,14 @@ def begin_restart(state: PoolState, book: PodBook, model: str, judged: Judged) -
     state.tasks.spawn(_restart(state, book, model, judged.succeeded), f"restart {model} on {pod}")
 
 
-async def _restart(state: PoolState, book: PodBook, model: str, succeeded_before: int) -> None:
+async def _restart(state: PoolState, book: PodBook, model: str, succeeded_before: int | None) -> None:
     if not await stop_routing(state, book, model):
         return
     container = book.adopted
     succeeded = await _succeeded(state, book, model)
     if book.adopted != container or model not in book.placements:
         return
-    if succeeded is not None and succeeded != succeeded_before:
+    if None not in (succeeded, succeeded_before) and succeeded != succeeded_before:
         book.move(model, PlacementState.READY, state.clock.unix())
         state.publisher.publish(book)
         state.wake()

@@ -121,6 +121,7 @@ class PoolRunner:
             Predictions(self.state),
         )
         self._past = Past(self.state, surface.metrics)
+        self._readings = Readings(self.state)
         self._mounts = Mounts(self.state, surface.cluster)
         self._told: set[str] = set()
 
@@ -150,6 +151,10 @@ class PoolRunner:
         """A gateway counted these requests since it told last."""
         self.state.forecasts.count(requests)
 
+    def died(self, model: str, pod_uid: str) -> None:
+        """A gateway heard from Triton that the model's process has ended."""
+        self._readings.died(model, pod_uid)
+
     def known(self) -> Iterable[Message]:
         """What a gateway must know that connects now."""
         return self.loop.known()
@@ -165,7 +170,7 @@ class PoolRunner:
                     self._keep_status(),
                     self._keep_mounts(),
                     self._past.run(),
-                    Readings(self.state).run(),
+                    self._readings.run(),
                 ):
                     group.create_task(work)
         finally:

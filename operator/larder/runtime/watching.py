@@ -89,6 +89,13 @@ class Readings:
             text = f"all of its last {since.failed} requests failed, after {each:.1f} s each, as when its process died"
             begin_restart(self.state, book, model, Judged(f"{model} on {book.view.name}: {text}", total.succeeded))
 
+    def died(self, model: str, pod_uid: str) -> None:
+        """Reload a copy of which Triton says itself that its process has ended."""
+        book = next((book for book in self.state.books.pods.values() if book.view.uid == pod_uid), None)
+        if book is not None and _is_ready(book, model) and self._may_restart((book.adopted, model)):
+            text = f"{model} on {book.view.name}: Triton says that its process has ended"
+            begin_restart(self.state, book, model, Judged(text))
+
     def _may_restart(self, key: tuple[str, str]) -> bool:
         """Not again before a pause that doubles: a restart that did not help need not help next time."""
         now = self.state.clock.monotonic()
