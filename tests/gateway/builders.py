@@ -335,6 +335,7 @@ class Gateway:
     held_bytes: int = 64 * MIB
     held_requests: int = 10_000
     body_limit_bytes: int = 20 * MIB
+    envoy_memory_bytes: int = 1024 * MIB
     tls_dir: Path | None = None
     kube: FakeKube = field(default_factory=FakeKube)
 
@@ -351,6 +352,7 @@ class Gateway:
             held_bytes=self.held_bytes,
             held_requests=self.held_requests,
             body_limit_bytes=self.body_limit_bytes,
+            envoy_memory_bytes=self.envoy_memory_bytes,
             demand_token=TOKEN,
             tls_dir=self.tls_dir,
             run_dir=Path(run_dir),

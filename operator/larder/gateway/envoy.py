@@ -26,17 +26,24 @@ RETRY_HEADER: Final = "x-larder-retry"
 STREAM_IDLE: Final = "3600s"
 REQUEST_TIMEOUT: Final = "300s"
 CONNECTION_IDLE: Final = "3600s"
+CONNECTION_AGE: Final = "540s"
+CONNECTION_AGE_JITTER_PERCENT: Final = 22
+"""A client's connection ends after 9 to 11 minutes, between two answers, so that new gateway pods get their share."""
 CONNECT_TIMEOUT: Final = "1s"
 HOST_IDLE: Final = "300s"
 DEAD_STUB_LUA: Final = "Stub process .-is not healthy"
 UNBOUNDED: Final = 1_000_000
-"""Connections, requests and retries at once. The defaults fail most of a burst of retries; memory is the bound."""
+"""Connections, pending requests, requests and retries at once, of every cluster. The defaults (1,024, and 3 retries)
+fail most of a burst of retries. What bounds them is memory (the overload manager) and Triton's own queues."""
+HEAP_PERCENT: Final = 85
+"""Of the container's memory; the rest is the program, LuaJIT, and what it has mapped."""
 SLACK_BYTES: Final = 64 * 1024
 WINDOW_BYTES: Final = 64 * 1024 * 1024
 SMALLEST_WINDOW_BYTES: Final = 65_535
 LARGEST_WINDOW_BYTES: Final = 2**31 - 1
 
 _TYPE: Final = "type.googleapis.com/"
+_NO_MEMORY: Final = "this gateway is short of memory: send the request again later"
 _NO_ACTIVATOR: Final = "the model is on no pod and the gateway's activator, which waits for it, is not running"
 
 
@@ -44,6 +51,7 @@ def bootstrap(settings: Settings) -> Config:
     """Return Envoy's bootstrap for one gateway pod."""
     return {
         "node": {"id": settings.node, "cluster": settings.pool},
+        "overload_manager": _overload(settings),
         "admin": {"address": _pipe(settings.admin_socket)},
         "static_resources": {
             "listeners": [_listener(settings, "http"), _listener(settings, "grpc")],
@@ -68,6 +76,23 @@ def certificate(settings: Settings) -> Config:
             }
         ]
     }
+
+
+def _overload(settings: Settings) -> Config:
+    """Give memory back, then connections, then refuse requests, before the kernel ends all of them."""
+    heap_type = "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig"
+    heap_bytes = max(settings.envoy_memory_bytes * HEAP_PERCENT // 100, 1)
+    monitor = {"@type": _TYPE + heap_type, "max_heap_size_bytes": heap_bytes}
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [_typed("envoy.resource_monitors.fixed_heap", monitor)],
+        "actions": [_at("shrink_heap", 0.8), _at("disable_http_keepalive", 0.9), _at("stop_accepting_requests", 0.95)],
+    }
+
+
+def _at(action: str, pressure: float) -> Config:
+    trigger = {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": pressure}}
+    return {"name": f"envoy.overload_actions.{action}", "triggers": [trigger]}
 
 
 def _pipe(path: object) -> Config:
@@ -120,7 +145,14 @@ def _manager(settings: Settings, protocol: str) -> Config:
         "stream_idle_timeout": STREAM_IDLE,
         "request_timeout": REQUEST_TIMEOUT,
         "request_headers_timeout": "30s",
-        "common_http_protocol_options": {"idle_timeout": CONNECTION_IDLE, "max_headers_count": 200},
+        "common_http_protocol_options": {
+            "idle_timeout": CONNECTION_IDLE,
+            "max_headers_count": 200,
+            "max_connection_duration": CONNECTION_AGE,
+            "max_connection_duration_jitter": {"value": CONNECTION_AGE_JITTER_PERCENT},
+        },
+        # HTTP/1 hears `Connection: close` with the next answer, HTTP/2 GOAWAY; requests under way are answered.
+        "http1_safe_max_connection_duration": True,
         "http2_protocol_options": {
             **_windows(settings.body_limit_bytes + SLACK_BYTES),
             "max_concurrent_streams": 1000,
@@ -235,22 +267,25 @@ def _local_replies(settings: Settings, protocol: str) -> Config:
     too_large = (
         f"the request body is over this pool's limit of {settings.body_limit_bytes} bytes (spec.gateway.bodyLimit)"
     )
-    status_is = {
-        code: {
-            "status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": code, "runtime_key": "none"}}}
-        }
-        for code in (413, 503)
-    }
-    sentences = {413: too_large, 503: _NO_ACTIVATOR}
+    lost = {"response_flag_filter": {"flags": ["UH", "UF", "UC", "URX"]}}
+    filters_and_sentences: list[tuple[Config, str]] = [
+        (_status_is(413), too_large),
+        ({"and_filter": {"filters": [_status_is(503), lost]}}, _NO_ACTIVATOR),
+        (_status_is(503), _NO_MEMORY),
+    ]
     mappers: list[Config] = [
-        {"filter": status_is[code], "body_format_override": _sentence(protocol, text)}
-        for code, text in sentences.items()
+        {"filter": chosen, "body_format_override": _sentence(protocol, text)} for chosen, text in filters_and_sentences
     ]
     if protocol == "grpc":
         mappers[0]["headers_to_add"] = [
             {"header": {"key": "grpc-status", "value": "8"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         ]
     return {"mappers": mappers, "body_format": _sentence(protocol, "%LOCAL_REPLY_BODY%")}
+
+
+def _status_is(code: int) -> Config:
+    comparison = {"op": "EQ", "value": {"default_value": code, "runtime_key": "none"}}
+    return {"status_code_filter": {"comparison": comparison}}
 
 
 def _sentence(protocol: str, text: str) -> Config:

@@ -20,6 +20,7 @@ A gateway pod has two containers and one init container, which share an emptyDir
 | LARDER_HELD_BYTES | both | bytes of held bodies at most; default 256 MiB |
 | LARDER_HELD_REQUESTS | both | held requests at most; default 10,000 |
 | LARDER_BODY_LIMIT_BYTES | both | the largest body of a request; default 64 MiB |
+| LARDER_ENVOY_MEMORY_BYTES | both | memory of the container `envoy`, which refuses requests in time; default 1 GiB |
 | LARDER_DEMAND_TOKEN | activator | bearer token of the demand stream (required by `run`) |
 | LARDER_TLS_DIR | both | directory with tls.crt and tls.key; absent: clear text |
 | LARDER_RUN_DIR | both | the shared emptyDir with the Unix sockets, the board and the counters of Envoy and activator |
@@ -69,6 +70,7 @@ class Settings:
     held_bytes: int = 256 * MIB
     held_requests: int = 10_000
     body_limit_bytes: int = 64 * MIB
+    envoy_memory_bytes: int = 1024 * MIB
     demand_token: str = ""
     tls_dir: Path | None = None
     run_dir: Path = Path("/run/larder")
@@ -107,6 +109,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         held_bytes=number(environment, "LARDER_HELD_BYTES", 256 * MIB, int),
         held_requests=number(environment, "LARDER_HELD_REQUESTS", 10_000, int),
         body_limit_bytes=number(environment, "LARDER_BODY_LIMIT_BYTES", 64 * MIB, int),
+        envoy_memory_bytes=number(environment, "LARDER_ENVOY_MEMORY_BYTES", 1024 * MIB, int),
         demand_token=environment.get("LARDER_DEMAND_TOKEN", ""),
         tls_dir=Path(tls_dir) if tls_dir else None,
         run_dir=Path(environment.get("LARDER_RUN_DIR", "/run/larder")),

@@ -8,6 +8,7 @@ import math
 from typing import Any, Final
 
 from larder.api import names
+from larder.api.quantities import parse_bytes
 from larder.api.resources import Manifest, ModelPool
 from larder.runtime.children.common import (
     CONTAINER_SECURITY,
@@ -196,6 +197,7 @@ def _environment(pool: ModelPool) -> list[dict[str, Any]]:
         "LARDER_HELD_REQUESTS": str(pool.gateway.held_requests),
         "LARDER_BODY_LIMIT_BYTES": str(pool.gateway.body_limit_bytes),
         "LARDER_RUN_DIR": RUN_DIR,
+        **_envoy_memory(pool),
         **({"LARDER_TLS_DIR": TLS_DIR} if pool.gateway.tls_secret else {}),
     }
     return [
@@ -204,6 +206,13 @@ def _environment(pool: ModelPool) -> list[dict[str, Any]]:
         field_variable("POD_NAME", "metadata.name"),
         field_variable("POD_IP", "status.podIP"),
     ]
+
+
+def _envoy_memory(pool: ModelPool) -> dict[str, str]:
+    limit = (pool.gateway.resources.get("limits") or {}).get("memory")
+    if limit is None:
+        return {}
+    return {"LARDER_ENVOY_MEMORY_BYTES": str(parse_bytes("spec.gateway.resources.limits.memory", limit))}
 
 
 def _container_security() -> dict[str, Any]:

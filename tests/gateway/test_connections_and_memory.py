@@ -1,0 +1,63 @@
+"""Connections end in time without a request noticing, and an Envoy without memory refuses instead of dying."""
+
+import asyncio
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2
+
+from larder.gateway import envoy
+from tests.gateway.builders import MIB, FakePod, Gateway, residency
+
+CONTAINER = "containerd://a"
+MESSAGE = service_pb2.ModelInferRequest(model_name="m", id="1").SerializeToString()
+
+
+@pytest.fixture
+def short_lived(monkeypatch):
+    monkeypatch.setattr(envoy, "CONNECTION_AGE", "0.2s")
+
+
+async def test_http_connections_are_told_to_close_and_every_request_is_answered(short_lived):
+    async with Gateway() as gateway, FakePod("p", {"m"}) as fake:
+        await gateway.declare("m")
+        await gateway.publish(fake, residency(CONTAINER, 1, "m"))
+        closed = 0
+        async with asyncio.timeout(20):
+            while closed < 3:
+                status, _, headers = await gateway.infer("m")
+                assert status == 200
+                closed += headers.get("Connection") == "close"
+
+
+async def test_grpc_calls_go_on_while_their_connections_are_replaced(short_lived):
+    async with Gateway() as gateway, FakePod("p", {"m"}) as fake:
+        await gateway.declare("m")
+        await gateway.publish(fake, residency(CONTAINER, 1, "m"))
+        async with grpc.aio.insecure_channel(gateway.grpc) as channel, asyncio.timeout(20):
+            call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", None, None)
+            while await connection_count(gateway) < 4:
+                await asyncio.gather(*(call(MESSAGE) for _ in range(8)))
+
+
+async def connection_count(gateway):
+    async with gateway.session.get(gateway.metrics) as page:
+        lines = (await page.text()).splitlines()
+    name = 'envoy_http_downstream_cx_total{envoy_http_conn_manager_prefix="grpc"}'
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+async def test_an_envoy_without_memory_refuses_with_a_sentence_and_lives():
+    async with Gateway(envoy_memory_bytes=4 * MIB) as gateway, FakePod("p", {"m"}) as fake:
+        await gateway.declare("m")
+        await gateway.publish(fake, residency(CONTAINER, 1, "m"))
+        async with asyncio.timeout(20):
+            while (found := await gateway.infer("m"))[0] == 200:
+                pass
+        assert found[0] == 503
+        assert "memory" in found[1]["error"]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await gateway.infer_grpc("m")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "memory" in refused.value.details()
+        assert gateway.envoy.returncode is None
