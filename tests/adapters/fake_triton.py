@@ -49,12 +49,8 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
     port: int = 0
 
     async def __aenter__(self):
-        self._server = grpc.aio.server()
-        stubs.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"{self.host}:{self.port}")
-        self.address = f"{self.host}:{self.port}"
         self._tasks: set[asyncio.Task] = set()
-        await self._server.start()
+        await self.come_back()
         return self
 
     async def __aexit__(self, *exception):
@@ -62,6 +58,18 @@ class FakeTriton(stubs.GRPCInferenceServiceServicer):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.stop(0)
+
+    async def vanish(self):
+        """Its node is lost: nothing answers there, and nobody says so."""
+        await self._server.stop(0)
+
+    async def come_back(self):
+        """It answers, at the same address as before."""
+        self._server = grpc.aio.server()
+        stubs.add_GRPCInferenceServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"{self.host}:{self.port}")
+        self.address = f"{self.host}:{self.port}"
+        await self._server.start()
 
     def restart(self):
         """The container restarted in place: nothing is loaded any more."""

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from larder.api.demand import Dead, Hint, Waiting
+from larder.gateway.dispatch import MOST_LOSSES
 from tests.gateway.builders import FakePod, Gateway, residency
 
 CONTAINER = "containerd://a"
@@ -89,3 +90,25 @@ async def test_a_model_that_always_fails_under_load_costs_another_on_its_pod_not
         assert answers == ["p/well/r"] * 20
         assert {sentence for _, sentence in await asyncio.gather(*failing)} == {RAISED}
         assert len(fake.ran) == 84
+
+
+async def test_a_request_that_ends_each_process_that_it_runs_in_is_given_up_with_a_sentence():
+    async with a_model_on(FakePod("p", {"m"}, {"m": DEAD})) as (gateway, operator):
+        asked = asyncio.create_task(ask(gateway, "http"))
+        for turn in range(MOST_LOSSES - 1):
+            await operator.until(Waiting, lambda message: "m" in message.models)
+            await operator.send(Hint("uid-of-p", residency(CONTAINER, 2 * turn + 2)))
+            await operator.until(Waiting, lambda message: "m" in message.models)
+            operator.last.clear()
+            await operator.send(Hint("uid-of-p", residency(CONTAINER, 2 * turn + 3, "m")))
+        status, sentence = await asked
+    assert (status, "not run again" in sentence) == (500, True)
+
+
+async def test_a_dead_process_that_is_met_again_before_its_reload_is_no_other_loss():
+    fake = FakePod("p", {"m"}, {"m": DEAD})
+    async with a_model_on(fake) as (gateway, _):
+        asked = asyncio.create_task(ask(gateway, "http"))
+        await fake.until_ran(MOST_LOSSES + 2)
+        fake.failing.clear()
+        assert await asked == "p/m/r"

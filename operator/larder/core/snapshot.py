@@ -28,7 +28,7 @@ class PlacementState(StrEnum):
 class PodState(StrEnum):
     """What may be done with a pod. Only a SERVING pod takes new models; those of the others only leave.
 
-    A RETIRING pod was chosen to go and still answers.
+    A STARTING pod is not taken over yet, or does not answer. A RETIRING pod was chosen to go and still answers.
     """
 
     STARTING = "Starting"

@@ -8,7 +8,7 @@ request at a time probes it. The last copy is never given up: its requests are h
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from larder.api.demand import Dead
@@ -78,6 +78,21 @@ class Order:
     repeatable: bool = True
 
 
+@dataclass(slots=True)
+class Losses:
+    """How often one request may have been what ended its model. A dead process is met again until it is replaced."""
+
+    count: int = 0
+    _dead: set[tuple[str, Version]] = field(default_factory=set)
+
+    def note(self, endpoint: Endpoint, outcome: Broken) -> None:
+        """Count every connection that was cut, and a dead process once for the record by which it was met."""
+        copy = (endpoint.pod_uid, endpoint.version)
+        self.count += outcome.cut and copy not in self._dead
+        if outcome.dead:
+            self._dead.add(copy)
+
+
 @dataclass(frozen=True, slots=True)
 class _Avoided:
     version: Version
@@ -109,18 +124,19 @@ class Dispatcher:
 
     async def place(self, order: Order, attempt: Attempt[T]) -> T:
         """As `send`, for who counts by itself."""
-        losses = 0
+        lost = Losses()
         while True:
             endpoint = await self._turn(order)
             outcome = await self._try(endpoint, order.model, attempt)
             if isinstance(outcome, Answered):
                 return outcome.value
             self._metrics.retries.inc()
-            if isinstance(outcome, Broken) and outcome.sent and not order.repeatable:
-                raise refusals.broken(order.model, outcome.message)
-            losses += isinstance(outcome, Broken) and outcome.cut
-            if isinstance(outcome, Broken) and losses >= MOST_LOSSES:
-                raise refusals.deadly(order.model, losses, outcome.message)
+            if isinstance(outcome, Broken):
+                if outcome.sent and not order.repeatable:
+                    raise refusals.broken(order.model, outcome.message)
+                lost.note(endpoint, outcome)
+                if lost.count >= MOST_LOSSES:
+                    raise refusals.deadly(order.model, lost.count, outcome.message)
 
     def check(self, model: str) -> None:
         """Raise the RefusalError for a model that nobody declares or that can't be had now."""

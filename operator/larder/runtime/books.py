@@ -56,6 +56,8 @@ class PodBook:
     reloading: dict[str, Coming] = field(default_factory=dict)
     changing: set[str] = field(default_factory=set)
     leaking: str = ""
+    silent: bool = False
+    """It does not answer, though nobody says that it is gone."""
     generation: int = 0
     gate: bool | None = None
     adopted_seconds: float | None = None
@@ -76,7 +78,7 @@ class PodBook:
 
     def forget_container(self) -> None:
         """The container is another one: nothing of what was loaded is there any more."""
-        self.adopted, self.leaking = "", ""
+        self.adopted, self.leaking, self.silent = "", "", False
         self.placements.clear()
         self.unmanaged.clear()
         self.reloading.clear()

@@ -1,9 +1,11 @@
 """Copies that are ready in the books and are asked for all the same: gateways hold requests for them.
 
 A moment after a load that is how it must be. Later it says that gateways do not find the copy, and Triton's index
-tells whether it is there.
+tells whether it is there. A pod that does not answer at all, as on a lost node, keeps nobody waiting: until it does,
+its copies count as no copies, and their memory as taken.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import Final
 
 from larder.adapters.triton import IndexState
 from larder.core.snapshot import PlacementState, Waiting
-from larder.errors import LarderError
+from larder.errors import LarderError, TritonError, UnavailableError
 from larder.runtime.books import PodBook
 from larder.runtime.leaving import await_gone
 from larder.runtime.state import CALL_SECONDS, PoolState
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 AFTER_SECONDS: Final = 0.5
 """What gateways may take to find a copy that became ready."""
 AGAIN_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 2.0
+"""In which a pod answers a question that costs it nothing."""
 
 
 @dataclass(slots=True)
@@ -35,7 +39,7 @@ class Doubts:
         now, again = self.state.clock.unix(), None
         for book in self.state.books.pods.values():
             doubtful = [name for name in waiting if _is_ready(book, name) and name not in book.changing]
-            if not doubtful or not book.is_adopted:
+            if not doubtful or not book.is_adopted or book.silent:
                 continue
             again = now + AFTER_SECONDS
             settled = [name for name in doubtful if now - book.placements[name].since_seconds >= AFTER_SECONDS]
@@ -47,6 +51,9 @@ class Doubts:
 
 async def _compare(state: PoolState, book: PodBook, models: list[str]) -> None:
     container = book.adopted
+    if not await _answers(state, book, models[0]):
+        await _await_answer(state, book, models[0])
+        return
     try:
         index = await state.control(book).index(CALL_SECONDS)
     except LarderError as error:
@@ -58,6 +65,35 @@ async def _compare(state: PoolState, book: PodBook, models: list[str]) -> None:
         found = index[name].state if name in index else IndexState.UNAVAILABLE
         if found is not IndexState.READY and _is_ready(book, name):
             _lost(state, book, name, found)
+
+
+async def _answers(state: PoolState, book: PodBook, model: str) -> bool:
+    try:
+        await state.control(book).members(model, ANSWER_SECONDS)
+    except UnavailableError as error:
+        log.info("%s does not answer: %s", book.view.name, error)
+        return False
+    except TritonError:
+        return True
+    return True
+
+
+async def _await_answer(state: PoolState, book: PodBook, model: str) -> None:
+    """Count the pod's copies as none until it answers, or the container is another one."""
+    container = book.adopted
+    book.silent = True
+    text = f"Pod {book.view.name} does not answer; until it does, its models are loaded elsewhere when asked for"
+    state.report.warn("Doubt", "PodSilent", text)
+    state.wake()
+    try:
+        while book.adopted == container and not book.view.deleting:
+            await asyncio.sleep(state.timings.leaking_pause)
+            if await _answers(state, book, model):
+                return
+    finally:
+        if book.adopted == container:
+            book.silent = False
+        state.wake()
 
 
 def _lost(state: PoolState, book: PodBook, model: str, found: IndexState) -> None:

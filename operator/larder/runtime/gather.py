@@ -110,7 +110,7 @@ def _own_bytes(model: Model, book: ModelBook) -> int | None:
 def _state(book: PodBook) -> core.PodState:
     if book.view.deleting:
         return core.PodState.TERMINATING
-    if not book.is_adopted:
+    if not book.is_adopted or book.silent:
         return core.PodState.STARTING
     if book.retirement is not None:
         return core.PodState.RETIRING
@@ -145,6 +145,13 @@ def _model(model: Model, books: Books, serving: Mapping[str, Model], default_byt
     )
 
 
+def _placement_state(book: PodBook, placement: core.Placement) -> core.PlacementState:
+    """A copy on a pod that does not answer is none that serves, and its memory is not free."""
+    if book.silent and placement.state is core.PlacementState.READY:
+        return core.PlacementState.DRAINING
+    return placement.state
+
+
 def _placements(books: Books, models: Mapping[str, core.Model]) -> list[core.Placement]:
     """With the size that is known now, the revision that a reload will bring, and when the model was last used."""
     found = []
@@ -154,6 +161,7 @@ def _placements(books: Books, models: Mapping[str, core.Model]) -> list[core.Pla
             found.append(
                 replace(
                     placement,
+                    state=_placement_state(book, placement),
                     memory_bytes=placement.memory_bytes if size is None else size,
                     revision=book.reloading[name].revision if name in book.reloading else placement.revision,
                     last_used_seconds=books.models[name].last_used_seconds if name in books.models else None,
