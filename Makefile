@@ -51,7 +51,7 @@ fuzz: venv ## hostile input against a gateway and its parsers (a short form is p
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 	$(BIN)/python -m tests.fuzz.parsers
 
-bench-coldstart: venv ## what a cold request costs over Triton's own load
+bench-coldstart: venv ## what a cold request costs over Triton's own load, and of what (ten minutes)
 	$(BIN)/python -m benchmarks.coldstart
 
 bench-gateway: venv ## what the gateway costs a hot request, over a plain Envoy and direct (ten minutes; root)
