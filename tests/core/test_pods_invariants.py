@@ -175,4 +175,4 @@ class PodsAgainstCluster(RuleBasedStateMachine):
 
 
 TestPodsAgainstCluster = PodsAgainstCluster.TestCase
-TestPodsAgainstCluster.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestPodsAgainstCluster.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)

@@ -5,8 +5,7 @@ busy. Only models with an objective press.
 import math
 from dataclasses import dataclass
 
-from larder.core.attainment import LEAST_BUSY
-from larder.core.copies import busiest_share
+from larder.core.attainment import BUSY
 from larder.core.placing import Draft
 from larder.core.snapshot import Model, PodState
 from larder.core.worth import RATE_AGE_SECONDS, load_seconds
@@ -36,7 +35,7 @@ def _busy(draft: Draft) -> Need:
         if model.objective.latency_seconds is None or draft.now_seconds - rate.at_seconds > RATE_AGE_SECONDS:
             continue
         busy = rate.per_second * model.execution_seconds.mean
-        wanted = math.ceil(busy / max(busiest_share(model), LEAST_BUSY))
+        wanted = math.ceil(busy / BUSY)
         copies = min(wanted, model.max_copies or wanted)
         if copies > most.pods:
             most = Need(copies, f"{name} keeps {busy:.2g} copies busy and needs {copies}, one a pod")

@@ -4,7 +4,7 @@ import numpy as np
 
 from larder.core.attainment import BUSY, LEAST_BUSY, busiest
 from larder.core.fetching import FETCH_MARGIN, is_refused
-from larder.core.placing import Draft, best_offer, evict
+from larder.core.placing import Draft, best_offer, evict, roomiest
 from larder.core.plan import Reason
 from larder.core.snapshot import Model, PlacementState
 from larder.core.worth import RATE_AGE_SECONDS, copy_worth
@@ -28,10 +28,10 @@ def _is_busy(draft: Draft, model: Model) -> bool:
         return False
     fresh = draft.now_seconds - rate.at_seconds <= RATE_AGE_SECONDS
     busy = rate.per_second * model.execution_seconds.mean / len(copies)
-    return fresh and (busy > BUSY or (busy > LEAST_BUSY and busy > busiest_share(model)))
+    return fresh and (busy > BUSY or (busy > LEAST_BUSY and busy > _busiest(model)))
 
 
-def busiest_share(model: Model) -> float:
+def _busiest(model: Model) -> float:
     """How busy its copies may be before the objective's percentile falls short."""
     objective, execution = model.objective, model.execution_seconds
     if objective.latency_seconds is None or execution is None:
@@ -49,7 +49,7 @@ def _add_copy(draft: Draft, model: Model) -> None:
     roomy = [p for p in pods if p.free_bytes >= size]
     why = f"{copies} copies are too busy: one more spares {value:.3g} s of queueing a second"
     if roomy:
-        draft.load(model, min(roomy, key=lambda p: (p.loading, -p.free_bytes, p.pod.name)), Reason.DEMAND, why)
+        draft.load(model, roomiest(roomy), Reason.DEMAND, why)
         return
     offer = best_offer(draft, model, pods, (model.priority, value / FETCH_MARGIN))
     if offer is not None:

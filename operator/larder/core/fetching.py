@@ -5,7 +5,7 @@ import numpy as np
 from larder.core.books import PodBooks
 from larder.core.eviction import shelf
 from larder.core.outlook import Appraisal
-from larder.core.placing import Draft, best_offer, evict, fits_nowhere, must_pause, place_in_free_memory
+from larder.core.placing import Draft, best_offer, evict, fits_nowhere, must_pause, place_in_free_memory, roomiest
 from larder.core.plan import Reason
 from larder.core.snapshot import Model
 from larder.core.worth import RATE_AGE_SECONDS
@@ -68,7 +68,7 @@ def _fetch(draft: Draft, model: Model, value: float) -> None:
     why = f"expected: fetching {model.name} spares {value:.3g} s of waiting a second"
     roomy = [p for p in pods if p.free_bytes >= size]
     if roomy:
-        draft.load(model, min(roomy, key=lambda p: (p.loading, -p.free_bytes, p.pod.name)), Reason.FORECAST, why)
+        draft.load(model, roomiest(roomy), Reason.FORECAST, why)
         return
     offer = best_offer(draft, model, pods, (model.priority, value / FETCH_MARGIN))
     if offer is not None:

@@ -69,6 +69,11 @@ def must_pause(draft: Draft, model: Model) -> bool:
     return True
 
 
+def roomiest(pods: list[PodBooks]) -> PodBooks:
+    """Of pods that can take a model: one that stays, then fewest loads under way, then most free bytes."""
+    return min(pods, key=lambda p: (p.pod.outdated, p.loading, -p.free_bytes, p.pod.name))
+
+
 def place_in_free_memory(
     draft: Draft, model: Model, reason: Reason, why: str, pods: list[PodBooks] | None = None
 ) -> bool:
@@ -77,7 +82,7 @@ def place_in_free_memory(
     fitting = [p for p in among if p.free_bytes >= size and draft.books.may_start_load(p, model)]
     if not fitting:
         return False
-    draft.load(model, min(fitting, key=lambda p: (p.loading, -p.free_bytes, p.pod.name)), reason, why)
+    draft.load(model, roomiest(fitting), reason, why)
     return True
 
 
@@ -94,7 +99,7 @@ def place(draft: Draft, model: Model, reason: Reason, why: str) -> None:
     roomy = [p for p in takers if p.free_bytes >= size]
     leaving = roomy or [p for p in takers if p.soon_bytes >= size]
     if roomy:
-        draft.load(model, min(roomy, key=lambda p: (p.loading, -p.free_bytes, p.pod.name)), reason, why)
+        draft.load(model, roomiest(roomy), reason, why)
     elif leaving:
         _await_memory(draft, model, min(leaving, key=lambda p: (p.loading, -p.soon_bytes, p.pod.name)))
     else:

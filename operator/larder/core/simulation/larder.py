@@ -169,6 +169,7 @@ class LarderPolicy:
             settings=limits,
             asked_pods=len(world.pods) + len(world.starting),
             scaled_at_seconds=self._scaled_at,
+            start_seconds=Measured(world.hardware.start_seconds, 0.0, 1, world.now),
             traffic=Traffic(traffic.active_share[self._order], traffic.burst[self._order]),
         )
 
