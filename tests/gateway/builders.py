@@ -182,6 +182,8 @@ class FakePod:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for number in range(3):
+            if number and self.gate is not None:
+                await self.gate.wait()
             await response.write(f"data: {self.name}/{name}/{number}\n\n".encode())
         return response
 

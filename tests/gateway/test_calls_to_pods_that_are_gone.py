@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import pytest
 from multidict import CIMultiDict
 from tritonclient.grpc import service_pb2
 
@@ -71,3 +72,17 @@ async def test_an_http_call_to_a_pod_that_vanishes_may_still_be_answered():
         await asyncio.sleep(0)
         fake.gate.set()
         assert isinstance(await asked, Answered)
+
+
+async def test_an_answer_that_comes_in_pieces_ends_when_its_pod_has_vanished(monkeypatch):
+    monkeypatch.setattr(http_upstream, "GONE_SECONDS", 0.05)
+    async with FakePod("p", {"m"}, gate=asyncio.Event()) as fake, HttpUpstream(time.monotonic) as http:
+        request = http_upstream.Request("POST", "/v2/models/m/generate_stream", CIMultiDict(), b"{}")
+        outcome = await http.attempt(Endpoint("uid", fake.name, fake.ip, (1, 1)), request, "m")
+        pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        pouring = asyncio.create_task(http.pour(outcome.value, pieces.put))
+        assert await pieces.get() == b"data: p/m/0\n\n"
+        http.keep(())
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await asyncio.wait_for(pouring, 5)
+        outcome.value.source.close()

@@ -167,3 +167,15 @@ async def test_streamed_generation_passes_through_hot_and_cold():
         await operator.until(Waiting, lambda message: "m" in message.models)
         await operator.send(Hint("uid-of-p", residency(CONTAINER, 3, "m")))
         assert (await (await asked).text()).split("\n\n")[:3] == expected
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+async def test_streamed_generation_comes_as_it_is_made(stateful):
+    """Stateful models pass the activator, others do not."""
+    async with a_model_on_one_pod(stateful=stateful) as (gateway, _, fake, _):
+        fake.gate = asyncio.Event()
+        async with gateway.session.post(f"http://{gateway.http}/v2/models/m/generate_stream", json={}) as answer:
+            async with asyncio.timeout(10):
+                assert await answer.content.readuntil(b"\n\n") == b"data: p/m/0\n\n"
+            fake.gate.set()
+            assert (await answer.read()).endswith(b"data: p/m/2\n\n")

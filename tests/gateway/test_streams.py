@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import queue
 
 import grpc
 import pytest
+import tritonclient.grpc as sync_grpc
+import tritonclient.grpc.aio as aio_grpc
 from tritonclient.grpc import service_pb2
 
 from larder.api.demand import Failure, Hint, Seen, Waiting
@@ -223,3 +226,31 @@ async def test_messages_of_streams_are_counted_as_requests_of_their_model():
         await stream.send("nobody", "1")
         await stream.end()
         assert gateway.activator.metrics.take_streamed() == {"m": 3}
+
+
+def by_callback(address):
+    """Ask as users of the blocking client do; return the answers' texts."""
+    found = queue.Queue()
+    with sync_grpc.InferenceServerClient(address) as client:
+        client.start_stream(callback=lambda result, error: found.put(error or result))
+        for number, name in enumerate(("m", "n", "m")):
+            client.async_stream_infer(name, [], request_id=str(number))
+        answers = [found.get(timeout=20).get_response() for _ in range(3)]
+        client.stop_stream()
+    return {answer.raw_output_contents[0].decode() for answer in answers}
+
+
+async def test_an_unmodified_blocking_client_streams():
+    async with two_pods() as (gateway, _, _, _):
+        assert await asyncio.to_thread(by_callback, gateway.grpc) == {"p/m/0", "q/n/1", "p/m/2"}
+
+
+async def test_an_unmodified_asyncio_client_streams():
+    async def requests():
+        for name in ("m", "n"):
+            yield {"model_name": name, "inputs": [], "request_id": "1"}
+
+    async with two_pods() as (gateway, _, _, _):
+        async with aio_grpc.InferenceServerClient(gateway.grpc) as client:
+            found = [result.get_response() async for result, _ in client.stream_infer(requests())]
+        assert {answer.raw_output_contents[0].decode() for answer in found} == {"p/m/1", "q/n/1"}

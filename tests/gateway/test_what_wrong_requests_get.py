@@ -6,6 +6,7 @@ import json
 import grpc
 import pytest
 from aiohttp import web
+from tritonclient.grpc import service_pb2
 
 from larder.gateway.settings import MIB
 from tests.gateway.builders import FakePod, Gateway, residency
@@ -151,3 +152,23 @@ async def test_the_demand_stream_needs_its_token():
             await gateway.declare("m")
         async with gateway.operator() as operator:
             assert (await operator.socket.receive_json())["type"] == "Waiting"
+
+
+async def test_bodies_of_80_mb_pass_where_the_limit_is_raised():
+    size = 80 * MIB
+    async with Gateway(body_limit_bytes=90 * MIB, held_bytes=200 * MIB) as gateway, FakePod("p", {"m", "n"}) as fake:
+        await gateway.declare("m")
+        await gateway.declare("n", stateful=True)
+        await gateway.publish(fake, residency(CONTAINER, 1, "m", "n"))
+        for name in ("m", "n"):
+            head = json.dumps({"id": name, "inputs": []}).encode()
+            headers = {"Inference-Header-Content-Length": str(len(head))}
+            url = f"http://{gateway.http}/v2/models/{name}/infer"
+            async with gateway.session.post(url, data=head + bytes(size), headers=headers) as answer:
+                assert (answer.status, (await answer.json())["id"]) == (200, name)
+            message = service_pb2.ModelInferRequest(model_name=name, id=name, raw_input_contents=[bytes(size)])
+            assert b"p/" in await gateway.call("ModelInfer", message.SerializeToString())
+        async with gateway.stream() as stream:
+            await stream.send("m", "1", raw_input_contents=[bytes(size)])
+            assert await stream.end() == (["p/m/1"], "OK")
+        assert gateway.activator.state.held.bytes == 0

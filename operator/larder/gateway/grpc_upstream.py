@@ -33,6 +33,9 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    # The least that a gRPC server bears: a node that has gone is noticed within six minutes on a silent call.
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
 )
 _NOT_SENT: Final = re.compile(r"failed to connect|connections to all backends failing|DNS resolution failed", re.I)
 _LOST: Final = re.compile(

@@ -94,7 +94,22 @@ class HttpSide:
             response = await self._dispatcher.send(
                 order, lambda endpoint: self._upstream.attempt(endpoint, forward, call.model)
             )
-            return await _relay(request, response)
+            return await self._relay(request, response)
+
+    async def _relay(self, request: web.BaseRequest, response: Response) -> web.StreamResponse:
+        headers = response.headers
+        headers[refusals.NOT_RETRIED_HEADER] = "true"
+        if response.body is not None:
+            return web.Response(status=response.status, headers=headers, body=response.body)
+        answer = web.StreamResponse(status=response.status, headers=headers)
+        answer.content_length = response.source.content_length
+        try:
+            await answer.prepare(request)
+            await self._upstream.pour(response, answer.write)
+            await answer.write_eof()
+        finally:
+            response.source.close()
+        return answer
 
     def _request(self, request: web.BaseRequest, call: ModelCall, body: bytes) -> Request:
         return Request(
@@ -165,23 +180,6 @@ def _only_ready(body: bytes) -> bool:
     except (ValueError, RecursionError) as error:
         raise InvalidInputError("request body", body[:40], f"it must be JSON: {error}") from error
     return isinstance(request, dict) and request.get("ready") is True
-
-
-async def _relay(request: web.BaseRequest, response: Response) -> web.StreamResponse:
-    headers = response.headers
-    headers[refusals.NOT_RETRIED_HEADER] = "true"
-    if response.body is not None:
-        return web.Response(status=response.status, headers=headers, body=response.body)
-    answer = web.StreamResponse(status=response.status, headers=headers)
-    answer.content_length = response.source.content_length
-    try:
-        await answer.prepare(request)
-        async for chunk in response.source.content.iter_any():
-            await answer.write(chunk)
-        await answer.write_eof()
-    finally:
-        response.source.close()
-    return answer
 
 
 def _error(refusal: refusals.RefusalError) -> web.Response:

@@ -1,7 +1,8 @@
 """HTTP to Triton pods: one attempt of a request at one copy, and what its failure means."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,6 +11,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.connector import AddrInfoType
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -24,6 +26,7 @@ ASK_SECONDS: Final = 5.0
 BUFFERED_BYTES: Final = 1024 * 1024
 """Answers up to this are read whole within the attempt, so that a pod lost in between is still retried."""
 LONGEST_SENTENCE_BYTES: Final = 512
+_KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 5}
 _STALE_STATUSES: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE})
 _STALE_LOOKUP_STATUSES: Final = _STALE_STATUSES | {HTTPStatus.BAD_REQUEST}
 """How Triton says that a model is not there: to an inference, and to readiness and statistics."""
@@ -57,6 +60,7 @@ class Response:
     headers: CIMultiDict[str]
     body: bytes | None
     source: aiohttp.ClientResponse
+    ip: str
 
 
 def forwarded(headers: Mapping[str, str]) -> CIMultiDict[str]:
@@ -128,6 +132,16 @@ class HttpUpstream:
         unavailable = response.status == HTTPStatus.SERVICE_UNAVAILABLE
         return Broken(sent=True, message="503") if unavailable else Stale()
 
+    async def pour(self, response: Response, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """Write the rest of an answer as it comes. A pod that is gone is a lost connection here too."""
+        try:
+            with self._bounded(response.ip) as bound:
+                async with bound:
+                    async for chunk in response.source.content.iter_any():
+                        await write(chunk)
+        except TimeoutError as error:
+            raise ConnectionResetError("the pod is gone") from error
+
     async def ask(self, ip: str, method: str, target: str) -> tuple[int, bytes]:
         """Ask a pod itself. Raises UnavailableError when it does not answer in time."""
         timeout = aiohttp.ClientTimeout(total=ASK_SECONDS, sock_connect=CONNECT_SECONDS)
@@ -158,7 +172,7 @@ class HttpUpstream:
         )
         small = response.content_length is not None and response.content_length <= BUFFERED_BYTES
         body = await response.read() if small else None
-        return Response(response.status, forwarded(response.headers), body, response)
+        return Response(response.status, forwarded(response.headers), body, response, ip)
 
 
 def _start(response: Response) -> str:
@@ -167,12 +181,24 @@ def _start(response: Response) -> str:
 
 def _session(*, force_close: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=force_close, ttl_dns_cache=None),
+        connector=aiohttp.TCPConnector(
+            limit=0, force_close=force_close, ttl_dns_cache=None, socket_factory=_socket_that_notices
+        ),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         read_bufsize=BUFFERED_BYTES,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+
+
+def _socket_that_notices(address: AddrInfoType) -> socket.socket:
+    """A socket that fails within a minute when its other side's node has gone, though nothing is sent on it."""
+    family, kind, protocol, _, _ = address
+    found = socket.socket(family, kind, protocol)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        found.setsockopt(socket.IPPROTO_TCP, option, value)
+    return found
 
 
 def _url(ip: str, target: str) -> URL:
