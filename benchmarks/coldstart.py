@@ -70,7 +70,7 @@ def measure(console: Console, stage: Stage, loads: int, hop: str | None) -> tupl
     names = [f"model-{number:02}" for number in range(min(ROUND, loads))]
     files = {path: text for name in (*names, HOT_MODEL, AT_ONCE_MODEL) for path, text in models.probe(name).items()}
     budget = f"{200 + MODEL_MIB * (len(names) + 4)}Mi"
-    memory = {"budget": budget, "base": "100Mi", "defaultModelMemory": f"{MODEL_MIB}Mi"}
+    memory = {"budget": budget, "base": "100Mi", "highWatermark": 100, "defaultModelMemory": f"{MODEL_MIB}Mi"}
     stage.pool(files, memory=memory, template={"resources": RESOURCES, "sharedMemory": "1Gi"})
     worst = (0.0, 0.0)
     with reach(stage, hop) as (way, pool), meters(stage) as read:

@@ -13,6 +13,8 @@ from e2e.tests.triton import triton
 
 BACK_SECONDS = 60.0
 PARALLEL = 64
+END_SERVER = "kill $(grep -l '^Name:[[:space:]]*tritonserver$' /proc/[0-9]*/status | cut -d/ -f3)"
+"""Process 1 is the sandbox's: the pod's containers share their processes."""
 
 
 def restarts(pod: Manifest | None) -> int:
@@ -34,7 +36,7 @@ def test_a_container_that_restarts_in_place_is_not_routed_to_until_it_serves(sta
     with stage.clients() as pool:
         before = pool.ask("alpha").load
         with Trickle(pool, "alpha") as trickle:
-            stage.kubectl("exec", name, "--container", "triton", "--", "sh", "-c", "kill 1")
+            stage.kubectl("exec", name, "--container", "triton", "--", "sh", "-c", END_SERVER)
             stage.kube.until("Pod", name, lambda item: restarts(item) == 1, BACK_SECONDS, "the container restarted")
             after = pool.ask("alpha")
         assert after.status == 200, after.text

@@ -23,6 +23,9 @@ class FakeModel:
     reason: str = ""
     fails: str = ""
     members: tuple[str, ...] = ()
+    takes_mib: int = 0
+    """What a meter sees of it while it is loaded, in a process of its own where it `tells`."""
+    tells: bool = False
     load_gate: asyncio.Event | None = None
     changed: bool = False
     unload_gate: asyncio.Event | None = None

@@ -14,7 +14,7 @@ def pool_manifest(name="pool", **spec):
         "metadata": meta(name),
         "spec": {
             "repository": {"volume": {"configMap": {"name": "repository"}}, "subPath": "repo"},
-            "memory": {"budget": "200Mi", "defaultModelMemory": "100Mi"},
+            "memory": {"budget": "200Mi", "defaultModelMemory": "100Mi", "highWatermark": 100},
             "drainSeconds": 5,
             "protectionSeconds": 0,
             **spec,

@@ -15,6 +15,7 @@ from aiohttp import WSMsgType, web
 from larder.adapters.demand_socket import open_socket
 from larder.adapters.kube.events import Recorder
 from larder.adapters.kube.lease import LeaseStore
+from larder.adapters.meter import open_gpu_meter, open_meter
 from larder.adapters.triton import TritonControl
 from larder.api import names
 from larder.api.demand import (
@@ -36,10 +37,13 @@ from larder.runtime.pool_runner import Surface
 from larder.runtime.state import Clock, Timings
 from larder.runtime.status_writer import StatusWriter
 from tests.adapters.fake_kube import FakeKube
+from tests.adapters.fake_meter import FakeMeter
 from tests.adapters.fake_triton import KEY, FakeModel, FakeTriton
 from tests.runtime import builders
 
 TOKEN = "token-of-tests"
+NOBODY = "127.0.0.1:1"
+"""Where nothing listens: a pod without a meter."""
 QUICK = Timings(
     drain_acknowledged=0.3,
     index_pauses=(0.002, 0.01),
@@ -139,7 +143,7 @@ class Stage:
 
     def __init__(self, timings=QUICK, metrics=None):
         self.timings, self.metrics = timings, metrics
-        self.tritons, self.gateways = {}, {}
+        self.tritons, self.gateways, self.meters = {}, {}, {}
         self._addresses = {}
         self.skipped_seconds = 0.0
 
@@ -165,6 +169,8 @@ class Stage:
             cluster=client,
             open_control=lambda address, key: TritonControl(self._addresses[address], key),
             open_stream=lambda address, token: open_socket(self._addresses[address], token),
+            open_meter=lambda address, token: open_meter(self._addresses.get(address, NOBODY), token),
+            open_gpu_meter=lambda address, token: open_gpu_meter(self._addresses.get(address, NOBODY), token),
             notes=recorder,
             statuses=StatusWriter(client, self.leadership.check, time.monotonic),
             fence=self.leadership,
@@ -225,11 +231,15 @@ class Stage:
         """Put or change a Model."""
         await self.kube.put(builders.model_manifest(name, **spec))
 
-    async def triton(self, name="t0", created=None, **models):
+    async def triton(self, name="t0", created=None, metered=False, **models):
         """Put a running Triton pod on the stage; its models are in the repository."""
         server = await self._stack.enter_async_context(FakeTriton(models))
         ip = f"10.0.0.{len(self._addresses) + 1}"
         self._addresses[f"{ip}:{names.GRPC_PORT}"] = server.address
+        if metered:
+            meter = await self._stack.enter_async_context(FakeMeter(name, TOKEN, server.models))
+            self._addresses[f"{ip}:{names.METER_PORT}"] = meter.address
+            self.meters[name] = meter
         self.tritons[name] = server
         manifest = pod_manifest(name, names.TRITON, "triton", ip)
         manifest["metadata"]["creationTimestamp"] = created or manifest["metadata"]["creationTimestamp"]

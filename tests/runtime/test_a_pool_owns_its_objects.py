@@ -22,8 +22,7 @@ def triton(**spec):
 
 
 def triton_container(**spec):
-    (container,) = triton(**spec)["template"]["spec"]["containers"]
-    return container
+    return triton(**spec)["template"]["spec"]["containers"][0]
 
 
 def gateway(**spec):
@@ -63,6 +62,24 @@ def test_triton_waits_for_the_readiness_gate_and_drains_before_it_ends():
     assert pod["readinessGates"] == [{"conditionType": names.SERVING_GATE}]
     assert pod["containers"][0]["lifecycle"]["preStop"] == {"sleep": {"seconds": 7}}
     assert pod["terminationGracePeriodSeconds"] > 7 + 30
+
+
+def test_a_meter_sees_the_processes_of_a_pod_without_a_gpu_and_takes_no_rights_for_it():
+    pod = triton()["template"]["spec"]
+    server, meter = pod["containers"]
+    assert (server["name"], meter["name"], meter["command"]) == ("triton", "meter", ["larder", "meter"])
+    assert pod["shareProcessNamespace"] is True
+    assert meter["securityContext"]["readOnlyRootFilesystem"] is True
+    assert meter["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert meter["resources"]["requests"] == meter["resources"]["limits"]
+    assert [mount["mountPath"] for mount in meter["volumeMounts"]] == ["/dev/shm"]
+
+
+def test_a_pod_with_a_gpu_is_measured_by_tritons_own_metrics():
+    pod = triton(template={"resources": {"limits": {"nvidia.com/gpu": 1}}})["template"]["spec"]
+    (server,) = pod["containers"]
+    assert "--metrics-interval-ms=250" in server["args"]
+    assert "shareProcessNamespace" not in pod
 
 
 def test_only_the_operator_may_load_and_unload():

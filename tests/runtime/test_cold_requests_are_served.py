@@ -72,7 +72,7 @@ async def test_the_least_valuable_model_leaves_for_one_that_is_asked_for():
 async def test_a_load_waits_until_the_memory_is_seen_to_be_released():
     async with Stage() as stage:
         gate = asyncio.Event()
-        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi"})
+        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
         await stage.model("a", copies={"min": 0})
         await stage.model("b")
         triton = await stage.triton(a=FakeModel(unload_gate=gate), b=FakeModel())
@@ -91,7 +91,9 @@ async def test_a_load_waits_until_the_memory_is_seen_to_be_released():
 async def test_several_models_load_at_once_on_different_pods():
     async with Stage() as stage:
         gates = {name: asyncio.Event() for name in "ab"}
-        await stage.pool(pods={"max": 2}, memory={"budget": "100Mi", "defaultModelMemory": "100Mi"})
+        await stage.pool(
+            pods={"max": 2}, memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100}
+        )
         for name in "ab":
             await stage.model(name)
         models = {name: FakeModel(load_gate=gates[name]) for name in "ab"}
@@ -113,7 +115,7 @@ async def test_several_models_load_at_once_on_different_pods():
 
 async def test_a_gateway_that_does_not_answer_never_blocks_an_eviction_and_is_named():
     async with Stage(Timings(**{**_fields(QUICK), "drain_acknowledged": 0.05})) as stage:
-        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi"})
+        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
         for name in "ab":
             await stage.model(name)
         await stage.triton(a=FakeModel(), b=FakeModel())
@@ -132,7 +134,7 @@ async def test_a_gateway_that_does_not_answer_never_blocks_an_eviction_and_is_na
 
 async def test_an_unload_waits_for_the_acknowledgement_of_every_ready_gateway():
     async with Stage(Timings(**{**_fields(QUICK), "drain_acknowledged": 10.0})) as stage:
-        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi"})
+        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
         for name in "ab":
             await stage.model(name)
         triton = await stage.triton(a=FakeModel(), b=FakeModel())

@@ -25,7 +25,7 @@ async def test_a_new_revision_is_loaded_in_place_where_both_fit_and_routing_neve
 
 async def test_a_new_revision_leaves_first_where_both_do_not_fit():
     async with Stage() as stage:
-        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi"})
+        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
         await stage.model("a", copies={"min": 1})
         triton = await stage.triton(a=FakeModel())
         await stage.start()
@@ -192,7 +192,7 @@ async def test_an_adopted_ensemble_is_asked_again_for_its_members():
         await stage.start()
         await stage.kube.until(lambda _: stage.condition("pair", "MembersDeclared"))
         await triton.until(lambda t: t.models["pair"].silent_configs == 0)
-        await stage.kube.until(lambda _: stage.status("pair").get("memory") == "30Mi")
+        await stage.kube.until(lambda _: stage.status("pool", "modelpools").get("memoryUsed") == "30Mi")
 
 
 async def test_an_ensemble_leaves_with_its_members():

@@ -12,6 +12,7 @@
 """
 
 import json
+import os
 import socket
 import time
 import uuid
@@ -57,7 +58,7 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"asked to fail on {self.fail_on}"))
         if self.grow_mib and numbers.size and int(numbers.flat[0]) < 0:
             if self.blame_server:
-                Path("/proc/1/oom_score_adj").write_text("1000")
+                Path(f"/proc/{os.getppid()}/oom_score_adj").write_text("1000")
             self.memory.append(np.ones(self.grow_mib * MIB, dtype=np.uint8))
         time.sleep(self.execute_seconds)
         said = [pb_utils.Tensor(name, np.array([text.encode()], dtype=np.object_)) for name, text in self.says.items()]

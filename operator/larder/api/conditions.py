@@ -37,6 +37,8 @@ class PoolCondition(StrEnum):
     """Gateways acknowledge that routing stopped before a model is unloaded."""
     MODELS_MANAGED = "ModelsManaged"
     """Nothing is loaded that no Model declares; otherwise the message names it."""
+    MEMORY_MEASURED = "MemoryMeasured"
+    """What every pod really takes is read; where it is not, sizes are those declared or measured before."""
 
 
 class ModelCondition(StrEnum):

@@ -15,6 +15,8 @@ COMPONENT_LABEL: Final = "larder.dev/component"
 """On every pod of a pool: `triton` or `gateway`."""
 TRITON: Final = "triton"
 GATEWAY: Final = "gateway"
+METER: Final = "meter"
+"""The container beside Triton that says what memory is taken."""
 
 RESIDENCY_ANNOTATION: Final = "larder.dev/residency"
 """On a Triton pod: what it may be sent requests for (see `larder.api.residency`)."""
@@ -37,6 +39,8 @@ DEMAND_PORT: Final = 9103
 """Of gateway pods: the demand stream (WebSocket, token-protected)."""
 ACTIVATOR_PROBE_PORT: Final = 9104
 """Of gateway pods: /healthz and /readyz of the activator."""
+METER_PORT: Final = 9105
+"""Of Triton pods without a GPU: readings of memory (token-protected)."""
 
 TRITON_ADMIN_HEADER: Final = "larder-admin"
 """Key of Triton's restricted APIs; over gRPC the header is `triton-grpc-protocol-larder-admin`."""

@@ -10,6 +10,8 @@ from typing import Any, Literal
 Manifest = Mapping[str, Any]
 """A Kubernetes object, or a part of one, as JSON."""
 
+GPU_RESOURCE = "nvidia.com/gpu"
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectMeta:
@@ -124,6 +126,11 @@ class Template:
     annotations: Mapping[str, str] = field(default_factory=dict)
     extra_args: tuple[str, ...] = ()
     env: tuple[Manifest, ...] = ()
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether the memory that counts is a GPU's."""
+        return any(GPU_RESOURCE in (self.resources.get(kind) or {}) for kind in ("limits", "requests"))
 
 
 @dataclass(frozen=True, slots=True)

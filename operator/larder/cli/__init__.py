@@ -7,7 +7,7 @@ import click
 
 from larder import __version__
 
-COMMANDS: Final = ("gateway", "simulate", "trace")
+COMMANDS: Final = ("gateway", "meter", "simulate", "trace")
 """Each is a module of this package with a command of the same name."""
 
 

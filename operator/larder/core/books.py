@@ -50,8 +50,19 @@ class PodBooks:
 
     @property
     def is_overfull(self) -> bool:
-        """Whether what is on the pod now exceeds its capacity; what is only reserved takes no memory yet."""
+        """Whether what is on the pod now exceeds its capacity, as measured or else as counted; what is only reserved
+        takes no memory yet.
+        """
+        if self.pod.used_bytes is not None:
+            return self.pod.used_bytes > self.pod.capacity_bytes
         return self.free_bytes + self.reserved_bytes < 0
+
+    @property
+    def room_bytes(self) -> int:
+        """What is left of the capacity once everything that leaves has left, as measured or else as counted."""
+        if self.pod.used_bytes is not None:
+            return self.pod.capacity_bytes - self.pod.used_bytes + self.leaving_bytes
+        return self.soon_bytes
 
 
 @dataclass(slots=True)

@@ -108,7 +108,10 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as a cache. `capacity_bytes` is its budget less what the empty server takes.
+    """A pod as a cache. `capacity_bytes` is what models may take: up to the high mark, less what an empty server takes.
+
+    `quarantined_bytes` are taken by no model that is counted. `used_bytes` is what is really taken beyond the empty
+    server, as measured; None: nobody measures it.
 
     `ready`: the cluster counts it as ready. `outdated`: a rollout will replace it. `leaking`: also while RETIRING.
     """
@@ -123,6 +126,7 @@ class Pod:
     outdated: bool = False
     leaking: bool = False
     retirement: Retirement | None = None
+    used_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +152,8 @@ class Settings:
     """The pool's own settings that a plan obeys."""
 
     default_model_bytes: int
-    high_watermark: float = 0.95
     low_watermark: float = 0.85
+    """The share of a pod's capacity down to which it is relieved once it is over."""
     loads_at_once: int = 2
     protection_seconds: float = 30.0
     min_pods: int = 1

@@ -21,25 +21,32 @@ def retire_deleted(draft: Draft) -> None:
 
 
 def trim_overfull_pods(draft: Draft) -> None:
-    """Sizes can turn out larger than planned: a pod over its budget sheds what is worth least, down to the low mark.
+    """What models really take can outgrow what was planned: a pod over its capacity sheds what is worth least, down to
+    the low mark, and protects nothing. What is measured decides; where nobody measures, what is counted.
 
     What is larger than the pod goes for that alone; as long as it is there, nothing else goes on its account.
     """
     mark = draft.books.snapshot.settings.low_watermark
     for pod in draft.books.pods.values():
-        if pod.soon_bytes >= 0:
+        if pod.room_bytes >= 0:
             continue
         too_large_bytes = _shed_too_large(draft, pod)
-        if pod.soon_bytes + too_large_bytes >= 0:
+        if pod.room_bytes + too_large_bytes >= 0:
             continue
         floor_bytes = int(pod.pod.capacity_bytes * (1.0 - mark)) - too_large_bytes
         kept = shelf(draft.books, pod, draft.now_seconds)
         for placement in [k.placement for k in kept if k.from_seconds <= draft.now_seconds]:
-            if pod.soon_bytes >= floor_bytes:
+            if pod.room_bytes >= floor_bytes:
                 break
-            used, capacity = format_bytes(pod.pod.capacity_bytes - pod.free_bytes), format_bytes(pod.pod.capacity_bytes)
-            text = f"{pod.pod.name} holds {used} of {capacity}; {placement.model} is worth least"
+            text = f"{pod.pod.name} holds {_held(pod)}; {placement.model} is worth least"
             draft.drain(placement, Reason.MEMORY_PRESSURE, text)
+
+
+def _held(pod: PodBooks) -> str:
+    capacity = pod.pod.capacity_bytes
+    if pod.pod.used_bytes is not None:
+        return f"{format_bytes(pod.pod.used_bytes)} of {format_bytes(capacity)}, as measured"
+    return f"{format_bytes(capacity - pod.free_bytes)} of {format_bytes(capacity)}"
 
 
 def _shed_too_large(draft: Draft, pod: PodBooks) -> int:

@@ -19,6 +19,7 @@ from larder.adapters.demand_socket import open_socket
 from larder.adapters.kube.client import KubeClient, connect
 from larder.adapters.kube.events import Recorder
 from larder.adapters.kube.lease import LeaseStore
+from larder.adapters.meter import open_gpu_meter, open_meter
 from larder.adapters.prometheus import Prometheus
 from larder.adapters.triton import TritonControl
 from larder.handlers.probes import Probes
@@ -102,6 +103,8 @@ def build(told: Settings, client: KubeClient) -> Process:
         cluster=client,
         open_control=TritonControl,
         open_stream=open_socket,
+        open_meter=open_meter,
+        open_gpu_meter=open_gpu_meter,
         notes=recorder,
         statuses=StatusWriter(client, leadership.check, time.monotonic),
         fence=leadership,

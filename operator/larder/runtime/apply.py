@@ -42,12 +42,30 @@ def _obstacle(state: PoolState, action: Action) -> str | None:
     book = state.books.pods.get(action.pod)
     if book is None or not book.is_adopted:
         return f"{action.pod} is not adopted"
+    if not _is_waited_for(action) and (why := _reading_first(state, book, action)):
+        return why
     if action.model in book.changing:
         return f"{action.model} is changing on {action.pod}"
     if isinstance(action, Load) and is_full(book, state.fence.term):
         state.books.unpublished[action.pod] = f"Pod {action.pod}: no more models fit on a pod in its annotation"
         return f"the annotation of {action.pod} is full"
     return _entangled(state, book, action.model) if isinstance(action, Load) else None
+
+
+def _reading_first(state: PoolState, book: PodBook, action: Load | Drain | Unload) -> str | None:
+    """A size is learned from a reading before and one after a load, with nothing else between."""
+    if book.measuring:
+        return f"{book.measuring} is measured on {action.pod} first"
+    known = state.books.models.get(action.model)
+    asked_first = not book.is_metered and not book.meter_error
+    if isinstance(action, Load) and asked_first and (known is None or known.footprint is None):
+        return f"what {action.pod} takes without {action.model} is measured first"
+    return None
+
+
+def _is_waited_for(action: Action) -> bool:
+    """Whether requests wait for what an action makes room for, or brings."""
+    return action.reason in (Reason.COLD_REQUEST, Reason.MEMORY_PRESSURE)
 
 
 def _entangled(state: PoolState, book: PodBook, model: str) -> str | None:

@@ -91,6 +91,8 @@ async def arrived(state: PoolState, book: PodBook, model: str, seconds: float | 
     if declared is not None and known.members:
         total = size_bytes(declared, state.books, state.declared.serving, state.pool.memory.default_model_bytes)
         book.placements[model] = replace(placement, memory_bytes=total or placement.memory_bytes)
+    if book.is_metered and known.footprint is None:
+        book.measuring = model
     book.move(model, PlacementState.READY, now)
     _, written = state.publisher.publish(book, at_leisure=True)
     state.report.told(state.clock.monotonic() - began)

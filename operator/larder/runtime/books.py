@@ -3,11 +3,13 @@
 Mutable, and touched from one event loop only. A new leader makes it anew from annotations and Triton's index.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from larder.api.residency import Residency, Resident
 from larder.api.status import Decision
+from larder.core.metering import MIB, Ledger
 from larder.core.snapshot import Measured, Placement, PlacementState, Retirement
 from larder.runtime.pods import PodView
 
@@ -40,12 +42,28 @@ class Coming:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What copies of one revision were seen to take: the most, and over loads the mean with its spread."""
+
+    revision: str
+    high_bytes: int
+    loads: Measured | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What to plan with, in whole MiB: the most that was seen, or what another load may well take."""
+        spread = 0.0 if self.loads is None else self.loads.mean + 2.0 * self.loads.deviation
+        return math.ceil(max(self.high_bytes, spread) / MIB) * MIB
+
+
 @dataclass(slots=True)
 class PodBook:
     """One Triton pod. `adopted` is the container whose index was read; only that one takes commands.
 
     `reloading` maps a model to what replaces it in place; the bytes of both count. `changing` are the
-    models that a task of ours changes now.
+    models that a task of ours changes now. `ledger` is what its meter taught; while it `is_metered` no more,
+    `withheld_bytes` keeps what was withheld last. `measuring` was never measured, and its load was not read yet.
     """
 
     view: PodView
@@ -58,6 +76,12 @@ class PodBook:
     leaking: str = ""
     silent: bool = False
     """It does not answer, though nobody says that it is gone."""
+    unreturned: str = ""
+    ledger: Ledger = field(default_factory=Ledger)
+    is_metered: bool = False
+    withheld_bytes: int = 0
+    meter_error: str = ""
+    measuring: str = ""
     generation: int = 0
     gate: bool | None = None
     adopted_seconds: float | None = None
@@ -76,9 +100,15 @@ class PodBook:
         """What the new copies of models take that are reloaded in place."""
         return sum(coming.memory_bytes for coming in self.reloading.values())
 
+    @property
+    def leak(self) -> str:
+        """Why nothing more is loaded here: an unload that does not end, or memory that did not come back."""
+        return self.leaking or self.unreturned
+
     def forget_container(self) -> None:
         """The container is another one: nothing of what was loaded is there any more."""
-        self.adopted, self.leaking, self.silent = "", "", False
+        self.adopted, self.silent, self.leaking, self.unreturned, self.measuring = "", False, "", "", ""
+        self.ledger, self.withheld_bytes = Ledger(), 0
         self.placements.clear()
         self.unmanaged.clear()
         self.reloading.clear()
@@ -105,6 +135,7 @@ class ModelBook:
     failure: LoadFailure | None = None
     load_seconds: Measured | None = None
     execution_seconds: Measured | None = None
+    footprint: Footprint | None = None
     least_bytes: int | None = None
     members: tuple[str, ...] | None = None
     members_revision: str = ""
@@ -156,3 +187,11 @@ def learned(before: Measured | None, value: float, now_seconds: float) -> Measur
     mean = before.mean + weight * (value - before.mean)
     variance = (1.0 - weight) * (before.deviation**2 + weight * (value - before.mean) ** 2)
     return Measured(mean, variance**0.5, before.samples + 1, now_seconds)
+
+
+def resized(before: Footprint | None, size_bytes: int, revision: str, at_seconds: float, whole: bool) -> Footprint:
+    """Return what is known with one more size; `whole`: of a load, which a new revision begins anew with."""
+    if before is None or before.revision != revision:
+        before = Footprint(revision, 0)
+    loads = learned(before.loads, float(size_bytes), at_seconds) if whole else before.loads
+    return Footprint(revision, max(before.high_bytes, size_bytes), loads)

@@ -1,11 +1,14 @@
 """One pool at one moment, as the planner sees it: a pure function of what was declared, booked and heard."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from larder.api.resources import Model, ModelPool
+from larder.core import metering
 from larder.core import snapshot as core
 from larder.runtime.books import Books, ModelBook, PodBook
+
+_CHANGING_STATES = (core.PlacementState.LOADING, core.PlacementState.UNLOADING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,10 @@ def gather(pool: ModelPool, serving: Mapping[str, Model], books: Books, heard: H
     return core.Snapshot(
         settings=settings(pool),
         models=models,
-        pods={name: pod(pool, book, newest) for name, book in books.pods.items()},
+        pods={
+            name: pod(pool, book, standings(book, lambda placement: counted_bytes(placement, models)), newest)
+            for name, book in books.pods.items()
+        },
         placements=tuple(_placements(books, models)),
         waiting=heard.waiting,
         rates=heard.rates,
@@ -47,8 +53,7 @@ def settings(pool: ModelPool) -> core.Settings:
     """The pool's settings in the planner's words."""
     return core.Settings(
         default_model_bytes=pool.memory.default_model_bytes,
-        high_watermark=pool.memory.high_watermark,
-        low_watermark=pool.memory.low_watermark,
+        low_watermark=_low_watermark(pool),
         loads_at_once=pool.loading.concurrency,
         protection_seconds=pool.protection_seconds,
         min_pods=pool.pods.min,
@@ -60,8 +65,8 @@ def settings(pool: ModelPool) -> core.Settings:
 
 
 def capacity_bytes(pool: ModelPool) -> int:
-    """What models may take of one pod."""
-    return pool.memory.budget_bytes - pool.memory.base_bytes
+    """What models may take of one pod: up to the high mark, above which the budget is the reserve for growth."""
+    return max(0, int(pool.memory.budget_bytes * pool.memory.high_watermark) - pool.memory.base_bytes)
 
 
 def _newest_template(books: Books) -> str:
@@ -70,18 +75,64 @@ def _newest_template(books: Books) -> str:
     return max(alive, key=lambda view: (view.created_seconds, view.name)).template if alive else ""
 
 
-def pod(pool: ModelPool, book: PodBook, newest_template: str = "") -> core.Pod:
-    """One pod as a cache. What a reload in place takes on top is set aside."""
+def _low_watermark(pool: ModelPool) -> float:
+    """The low mark as a share of what models may take."""
+    low = int(pool.memory.budget_bytes * pool.memory.low_watermark) - pool.memory.base_bytes
+    return max(0, low) / max(1, capacity_bytes(pool))
+
+
+def standings(book: PodBook, counted: Callable[[core.Placement], int]) -> metering.Standings:
+    """What each model on a pod counts with, and whether it is changing there."""
+    changing = book.reloading.keys() | book.changing
+    return {
+        name: metering.Standing(counted(placement), placement.state in _CHANGING_STATES or name in changing)
+        for name, placement in book.placements.items()
+    }
+
+
+def counted_bytes(placement: core.Placement, models: Mapping[str, core.Model]) -> int:
+    """What a placement counts with: the size that is known now, else what it was counted with when it began."""
+    model = models.get(placement.model)
+    return placement.memory_bytes if model is None or model.memory_bytes is None else model.memory_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the Models of a pool count with, without a whole snapshot."""
+
+    pool: ModelPool
+    serving: Mapping[str, Model]
+    books: Books
+
+    def counted_bytes(self, placement: core.Placement) -> int:
+        """What a placement counts with."""
+        model = self.serving.get(placement.model)
+        if model is None:
+            return placement.memory_bytes
+        size = size_bytes(model, self.books, self.serving, self.pool.memory.default_model_bytes)
+        return placement.memory_bytes if size is None else size
+
+
+def withheld_bytes(book: PodBook, standing: metering.Standings) -> int:
+    """What is taken on a pod beyond what is counted; while its meter is away, what it was last."""
+    if book.ledger.quiet is None:
+        return book.withheld_bytes
+    return metering.withheld_bytes(book.ledger, standing)
+
+
+def pod(pool: ModelPool, book: PodBook, standing: metering.Standings, newest_template: str = "") -> core.Pod:
+    """One pod as a cache. What a reload in place takes on top is set aside, and what no model accounts for."""
     return core.Pod(
         name=book.view.name,
         state=_state(book),
         capacity_bytes=capacity_bytes(pool),
-        quarantined_bytes=book.reloading_bytes,
+        quarantined_bytes=book.reloading_bytes + withheld_bytes(book, standing),
+        used_bytes=metering.used_bytes(book.ledger, standing) if book.is_metered else None,
         unmanaged_bytes=sum(book.unmanaged.values()),
         since_seconds=book.view.created_seconds,
         ready=book.view.ready,
         outdated=bool(newest_template) and book.view.template != newest_template,
-        leaking=bool(book.leaking),
+        leaking=bool(book.leak),
         retirement=book.retirement,
     )
 
@@ -101,9 +152,14 @@ def size_bytes(model: Model, books: Books, serving: Mapping[str, Model], default
 
 
 def _own_bytes(model: Model, book: ModelBook) -> int | None:
-    """What was declared, or what it was counted with when it loaded; more where a load failed for memory."""
-    declared = book.last_bytes if model.memory_bytes is None else model.memory_bytes
-    known = [size for size in (declared, book.least_bytes) if size is not None]
+    """What was measured, else declared, else what it was counted with when it loaded; more where a load failed for
+    memory. What another revision took says nothing of this one.
+    """
+    if book.footprint is not None and book.footprint.revision == model.revision:
+        told: int | None = book.footprint.size_bytes
+    else:
+        told = book.last_bytes if model.memory_bytes is None else model.memory_bytes
+    known = [size for size in (told, book.least_bytes) if size is not None]
     return max(known, default=None)
 
 
@@ -114,7 +170,7 @@ def _state(book: PodBook) -> core.PodState:
         return core.PodState.STARTING
     if book.retirement is not None:
         return core.PodState.RETIRING
-    return core.PodState.LEAKING if book.leaking else core.PodState.SERVING
+    return core.PodState.LEAKING if book.leak else core.PodState.SERVING
 
 
 def _models(pool: ModelPool, serving: Mapping[str, Model], books: Books) -> dict[str, core.Model]:
@@ -157,12 +213,11 @@ def _placements(books: Books, models: Mapping[str, core.Model]) -> list[core.Pla
     found = []
     for book in books.pods.values():
         for name, placement in book.placements.items():
-            size = models[name].memory_bytes
             found.append(
                 replace(
                     placement,
                     state=_placement_state(book, placement),
-                    memory_bytes=placement.memory_bytes if size is None else size,
+                    memory_bytes=counted_bytes(placement, models),
                     revision=book.reloading[name].revision if name in book.reloading else placement.revision,
                     last_used_seconds=books.models[name].last_used_seconds if name in books.models else None,
                 )

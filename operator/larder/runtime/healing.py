@@ -15,13 +15,14 @@ from larder.core.snapshot import PlacementState
 from larder.errors import LarderError
 from larder.runtime.arriving import load
 from larder.runtime.books import PodBook
+from larder.runtime.gather import Sizes, capacity_bytes, standings, withheld_bytes
 from larder.runtime.leaving import await_gone, stop_routing
 from larder.runtime.state import CALL_SECONDS, PoolState
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Why a copy counts as dead, and how many requests it had answered well until then; None: Triton said so itself."""
+    """Why a copy counts as dead, and how many requests it had answered well until then; None: it is dead for sure."""
 
     why: str
     succeeded: int | None = None
@@ -32,17 +33,17 @@ def begin_restart(state: PoolState, book: PodBook, model: str, judged: Judged) -
     pod = book.view.name
     state.report.decided(Drain(model, pod, Reason.RECYCLE, judged.why), state.model(model))
     book.move(model, PlacementState.DRAINING, state.clock.unix())
-    state.tasks.spawn(_restart(state, book, model, judged.succeeded), f"restart {model} on {pod}")
+    state.tasks.spawn(_restart(state, book, model, judged), f"restart {model} on {pod}")
 
 
-async def _restart(state: PoolState, book: PodBook, model: str, succeeded_before: int | None) -> None:
+async def _restart(state: PoolState, book: PodBook, model: str, judged: Judged) -> None:
     if not await stop_routing(state, book, model):
         return
     container = book.adopted
     succeeded = await _succeeded(state, book, model)
     if book.adopted != container or model not in book.placements:
         return
-    if None not in (succeeded, succeeded_before) and succeeded != succeeded_before:
+    if succeeded is not None and judged.succeeded is not None and succeeded != judged.succeeded:
         book.move(model, PlacementState.READY, state.clock.unix())
         state.publisher.publish(book)
         state.wake()
@@ -52,12 +53,28 @@ async def _restart(state: PoolState, book: PodBook, model: str, succeeded_before
     with suppress(LarderError):
         await state.control(book).unload(model, CALL_SECONDS)
     with suppress(TimeoutError):
-        async with asyncio.timeout(None if succeeded is None else state.timings.dead_unload):
+        for_sure = judged.succeeded is None or succeeded is not None
+        async with asyncio.timeout(state.timings.dead_unload if for_sure else None):
             await await_gone(state, book, model)
-    if book.adopted == container and model in book.placements:
+    if book.adopted != container or model not in book.placements:
+        return
+    if not _fits(state, book):
+        # It was seen to take more than is free here. Its process is gone: the planner weighs it against the others.
+        del book.placements[model]
+        state.publisher.publish(book)
+        state.report.unloaded(state.model(model), model, book.view.name)
+        state.wake()
+    else:
         book.move(model, PlacementState.LOADING, state.clock.unix())
         state.wake()
         await load(state, book, model)
+
+
+def _fits(state: PoolState, book: PodBook) -> bool:
+    """Whether what counts on a pod now, the copy that is to come back included, is within what models may take."""
+    standing = standings(book, Sizes(state.pool, state.declared.serving, state.books).counted_bytes)
+    counted = sum(one.counted_bytes for one in standing.values()) + withheld_bytes(book, standing)
+    return counted + book.reloading_bytes + sum(book.unmanaged.values()) <= capacity_bytes(state.pool)
 
 
 async def _succeeded(state: PoolState, book: PodBook, model: str) -> int | None:

@@ -4,12 +4,12 @@ import re
 from typing import Any, Final
 
 from larder.api.conditions import Condition, ConditionReason, ModelCondition, from_status
-from larder.api.quantities import parse_time
+from larder.api.quantities import parse_bytes, parse_time
 from larder.api.resources import Manifest, Model
 from larder.api.status import Decision
 from larder.core.snapshot import Measured
 from larder.errors import InvalidInputError
-from larder.runtime.books import LoadFailure, ModelBook
+from larder.runtime.books import Footprint, LoadFailure, ModelBook
 
 _TRIED: Final = re.compile(r" \(tried (\d+) times\)$")
 
@@ -21,7 +21,16 @@ def remembered(model: Model, now_seconds: float) -> ModelBook:
         load_seconds=_measured(model.status.get("loadSeconds"), now_seconds),
         execution_seconds=_measured(model.status.get("executionSeconds"), now_seconds),
         last_decision=last_decision(model.status),
+        footprint=_footprint(model),
     )
+
+
+def _footprint(model: Model) -> Footprint | None:
+    """What copies of the present revision were seen to take, as the status tells it."""
+    try:
+        return Footprint(model.revision, parse_bytes("status.memory", model.status["memory"]))
+    except (KeyError, InvalidInputError):
+        return None
 
 
 def tried(failure: LoadFailure) -> str:

@@ -48,7 +48,7 @@ def serving_status(model: Model, given: Facts) -> ModelStatus:
         pool=model.pool,
         slo=model.slo,
         placements=tuple(PlacementStatus(p.pod, p.state, p.since_seconds, p.revision) for p in placements),
-        memory_bytes=size if placements or model.memory_bytes is not None else None,
+        memory_bytes=book.footprint.size_bytes if book.footprint is not None else None,
         load_seconds=book.load_seconds.mean if book.load_seconds else None,
         execution_seconds=book.execution_seconds.mean if book.execution_seconds else None,
         conditions=_numbered(model.meta.generation, _conditions(model, given, book, phase)),

@@ -26,6 +26,7 @@ class Trouble:
 class PodView:
     """One pod. `container_id` is empty while its main container does not run; `gate` None: never set.
 
+    `ended_for_memory`: the kernel ended the main container, or the one before it, for want of memory.
     `creating`: it has a node and its containers do not start, be it for a volume that can't be mounted.
     """
 
@@ -45,6 +46,7 @@ class PodView:
     residency: str
     retiring: str = ""
     template: str = ""
+    ended_for_memory: bool = False
     trouble: Trouble | None = None
 
 
@@ -74,6 +76,7 @@ def parse_pod(manifest: Manifest) -> PodView:
         residency=(meta.get("annotations") or {}).get(names.RESIDENCY_ANNOTATION, ""),
         retiring=(meta.get("annotations") or {}).get(names.RETIREMENT_ANNOTATION, ""),
         template=labels.get(names.TEMPLATE_LABEL, ""),
+        ended_for_memory=_ended_for_memory(main),
         trouble=_trouble(meta["name"], status, conditions),
     )
 
@@ -81,6 +84,11 @@ def parse_pod(manifest: Manifest) -> PodView:
 def _container(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     listed = status.get("containerStatuses") or ()
     return next((container for container in listed if container["name"] == name), {})
+
+
+def _ended_for_memory(container: Mapping[str, Any]) -> bool:
+    ends = [(container.get(moment) or {}).get("terminated") or {} for moment in ("state", "lastState")]
+    return any(end.get("reason") == "OOMKilled" for end in ends)
 
 
 def _holds(condition: Mapping[str, Any] | None) -> bool:

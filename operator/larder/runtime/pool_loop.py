@@ -28,6 +28,7 @@ from larder.runtime.forecasts import Expected
 from larder.runtime.gates import set_gate
 from larder.runtime.gather import Asked, gather
 from larder.runtime.memory import remembered
+from larder.runtime.metering import Metering
 from larder.runtime.pods import PodView
 from larder.runtime.predictions import Predictions
 from larder.runtime.retirement import take_mark
@@ -82,6 +83,7 @@ class PoolLoop:
     after_round: Callable[[], None]
     doubts: Doubts
     predictions: Predictions
+    metering: Metering
     unplaced: dict[str, Unplaced] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _asked_seconds: float | None = None
@@ -142,6 +144,7 @@ class PoolLoop:
             self._advise(decided)
         elif self.may_command():
             self._done(apply(self.state, decided, self._look, self._scale))
+        self.metering.look()
         self._answer_hopeless(snapshot)
         doubtful_until = self.doubts.look(snapshot.waiting)
         if snapshot.waiting:
@@ -223,6 +226,7 @@ class PoolLoop:
             take_mark(book)
             if book.adopted and book.adopted != view.container_id:
                 log.info("the container of %s is another one; what was loaded there is gone", name)
+                self.metering.container_ended(book, view.ended_for_memory)
                 if not view.deleting:
                     container_lost(self.state, book)
                 book.forget_container()

@@ -22,6 +22,7 @@ from larder.runtime.forecasts import Forecasts
 from larder.runtime.gateways import Gateways, Socket
 from larder.runtime.leadership import Fence, NotLeadingError
 from larder.runtime.memory import last_decision
+from larder.runtime.metering import Meter, Metering, meter_address
 from larder.runtime.past import Metrics, Past
 from larder.runtime.pods import PodView
 from larder.runtime.pool_loop import PoolLoop, World
@@ -55,6 +56,8 @@ class Surface:
     cluster: Cluster
     open_control: Callable[[str, str], Control]
     open_stream: Callable[[str, str], AbstractAsyncContextManager[Socket]]
+    open_meter: Callable[[str, str], AbstractAsyncContextManager[Meter]]
+    open_gpu_meter: Callable[[str, str], AbstractAsyncContextManager[Meter]]
     notes: Notes
     statuses: StatusWriter
     fence: Fence
@@ -119,6 +122,7 @@ class PoolRunner:
             self._due_status.set,
             Doubts(self.state),
             Predictions(self.state),
+            Metering(self.state, self._open_meter),
         )
         self._past = Past(self.state, surface.metrics)
         self._readings = Readings(self.state)
@@ -291,6 +295,11 @@ class PoolRunner:
 
     def _open_stream(self, ip: str) -> AbstractAsyncContextManager[Socket]:
         return self._surface.open_stream(f"{ip}:{names.DEMAND_PORT}", self._keys().demand_token)
+
+    def _open_meter(self, ip: str) -> AbstractAsyncContextManager[Meter]:
+        pool = self.state.pool
+        opener = self._surface.open_gpu_meter if pool.template.has_gpu else self._surface.open_meter
+        return opener(meter_address(pool, ip), self._keys().demand_token)
 
     def _keys(self) -> Keys:
         assert self._upkeep.keys is not None, "rounds begin when the keys are known"

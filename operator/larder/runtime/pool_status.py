@@ -1,14 +1,15 @@
 """The status of ModelPools: a pure function of what is declared, booked and seen of pods."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from larder.api import names
 from larder.api.conditions import Condition, ConditionReason, PoolCondition
-from larder.api.resources import ModelPool
 from larder.api.status import ModelPoolStatus
 from larder.core.objectives import Verdict
-from larder.runtime.books import Books
+from larder.runtime.books import Books, PodBook
+from larder.runtime.gather import Sizes, standings, withheld_bytes
 from larder.runtime.model_status import Facts, is_resident
 from larder.runtime.past import NOT_CONFIGURED, Reading, explained
 from larder.runtime.pods import PodView, Trouble
@@ -16,6 +17,10 @@ from larder.runtime.scaling_status import autoscaling
 
 UNACKNOWLEDGED_SECONDS = 60.0
 """A gateway that did not acknowledge a drain is named for that long."""
+
+
+STEPS = 100
+"""What is measured beyond all that is counted is told in so many parts of a pod's budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ def pool_status(given: Facts, around: Surroundings, now_seconds: float) -> Model
         pods=len(around.triton),
         ready_pods=sum(view.ready and not view.deleting for view in around.triton.values()),
         selector=f"{names.POOL_LABEL}={pool.meta.name},{names.COMPONENT_LABEL}={names.TRITON}",
-        memory_used_bytes=used_bytes(pool, books),
+        memory_used_bytes=sum(_used_bytes(given, book) for book in books.pods.values()),
         memory_budget_bytes=pool.memory.budget_bytes * len(books.pods),
         models_resident=resident,
         models_declared=len(given.serving),
@@ -54,15 +59,17 @@ def pool_status(given: Facts, around: Surroundings, now_seconds: float) -> Model
     )
 
 
-def used_bytes(pool: ModelPool, books: Books) -> int:
-    """What servers, placements, reloads and unmanaged models take, as counted."""
-    return sum(
-        pool.memory.base_bytes
-        + sum(placement.memory_bytes for placement in book.placements.values())
-        + book.reloading_bytes
-        + sum(book.unmanaged.values())
-        for book in books.pods.values()
-    )
+def _used_bytes(given: Facts, book: PodBook) -> int:
+    """What server, placements, reloads and unmanaged models take as counted, and what is measured beyond that.
+
+    The latter breathes with every request: in steps it does not rewrite the status each time.
+    """
+    sizes = Sizes(given.pool, given.serving, given.books)
+    standing = standings(book, sizes.counted_bytes)
+    step = max(1, given.pool.memory.budget_bytes // STEPS)
+    beyond = math.ceil(withheld_bytes(book, standing) / step) * step
+    counted = sum(one.counted_bytes for one in standing.values())
+    return given.pool.memory.base_bytes + counted + book.reloading_bytes + sum(book.unmanaged.values()) + beyond
 
 
 def invalid_status(generation: int, message: str) -> ModelPoolStatus:
@@ -88,6 +95,7 @@ def _conditions(given: Facts, around: Surroundings, now_seconds: float) -> tuple
         _published(books),
         _acknowledged(books, now_seconds),
         _managed(books),
+        _measured(books),
     )
 
 
@@ -120,7 +128,7 @@ def _pods_healthy(books: Books, around: Surroundings) -> Condition:
             return Condition(PoolCondition.PODS_HEALTHY, False, ConditionReason.NOT_MOUNTED, text)
     if trouble := _first_trouble(tuple(around.triton.values())):
         return Condition(PoolCondition.PODS_HEALTHY, False, trouble.reason, trouble.message)
-    if leaking := next((book.leaking for book in books.pods.values() if book.leaking), ""):
+    if leaking := next((book.leak for book in books.pods.values() if book.leak), ""):
         return Condition(PoolCondition.PODS_HEALTHY, False, ConditionReason.LEAKING, leaking)
     ready = sum(view.ready for view in around.triton.values())
     going = sum(book.retirement is not None and not book.view.ready for book in books.pods.values())
@@ -200,3 +208,15 @@ def _managed(books: Books) -> Condition:
         return _good(PoolCondition.MODELS_MANAGED)
     text = f"loaded without a Model that declares it, and counted: {', '.join(sorted(found)[:20])}"
     return Condition(PoolCondition.MODELS_MANAGED, False, ConditionReason.UNMANAGED_MODELS, text)
+
+
+def _measured(books: Books) -> Condition:
+    """Whether the memory of every pod is read; where it is not, sizes are those declared or measured before."""
+    lost = sorted(book.meter_error for book in books.pods.values() if book.meter_error and not book.view.deleting)
+    if lost:
+        text = f"{lost[0]}; sizes there are those declared or measured before"
+        return Condition(PoolCondition.MEMORY_MEASURED, False, ConditionReason.UNREACHABLE, text)
+    if any(book.is_metered for book in books.pods.values()):
+        return _good(PoolCondition.MEMORY_MEASURED)
+    text = "no pod was measured yet"
+    return Condition(PoolCondition.MEMORY_MEASURED, None, ConditionReason.NOT_YET_KNOWN, text)

@@ -65,6 +65,10 @@ class Reporter:
         """An unload was seen to end."""
         self._note(model, "Normal", "Unload", "Unloaded", f"{name} has left {pod}")
 
+    def measured(self, model: Model | None, message: str) -> None:
+        """A model was seen to take more than was known of it."""
+        self._note(model, "Normal", "Measure", "Measured", message)
+
     def failed(self, model: Model | None, name: str, message: str) -> None:
         """A load failed."""
         telemetry.LOADS_FAILED.labels(*self.labels).inc()

@@ -18,11 +18,12 @@ class Tasks:
         self._tasks: set[asyncio.Task[None]] = set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Start a task."""
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task; it is cancelled with the others unless its caller cancels it before."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def close(self) -> None:
         """Cancel all and wait for their end."""

@@ -26,6 +26,9 @@ REPOSITORY_PATH: Final = "/models"
 DEFAULT_SHARED_MEMORY_BYTES: Final = 256 * 1024 * 1024
 EXIT_SECONDS: Final = 30
 """What Triton takes at most to end what runs, its own --exit-timeout-secs."""
+METER_USER: Final = 65532
+GPU_INTERVAL_MS: Final = 250
+"""How often Triton asks a GPU for its memory."""
 _ADMIN_APIS: Final = "model-repository,shared-memory,trace,logging"
 _START_SECONDS: Final = 600
 
@@ -61,6 +64,8 @@ def _pod(pool: ModelPool, platform: Platform, keys: Keys) -> Manifest:
             "labels": {**template.labels, **labels(pool, names.TRITON)},
             "annotations": {
                 **scraped(names.METRICS_PORT),
+                # What kubectl logs and exec mean without a container's name.
+                "kubectl.kubernetes.io/default-container": names.TRITON,
                 **template.annotations,
                 KEYS_DIGEST_ANNOTATION: keys.digest,
             },
@@ -72,11 +77,46 @@ def _pod(pool: ModelPool, platform: Platform, keys: Keys) -> Manifest:
             "terminationGracePeriodSeconds": math.ceil(pool.drain_seconds) + EXIT_SECONDS + 5,
             "readinessGates": [{"conditionType": names.SERVING_GATE}],
             "securityContext": _security(platform),
-            "containers": [_container(pool, platform)],
+            "containers": [_container(pool, platform), *_meter(pool, platform)],
+            **_seen_by_the_meter(pool),
             "volumes": _volumes(pool),
             **_placement(pool),
         },
     }
+
+
+def _meter(pool: ModelPool, platform: Platform) -> list[Manifest]:
+    """The meter beside Triton: it sees the pod's processes, and of them only what /proc shows to everybody.
+
+    On a GPU Triton's own metrics tell. Requests equal limits, so that a guaranteed pod stays one.
+    """
+    if pool.template.has_gpu:
+        return []
+    resources = {"cpu": "100m", "memory": "64Mi"}
+    return [
+        {
+            "name": names.METER,
+            "image": platform.larder_image,
+            "imagePullPolicy": platform.pull_policy,
+            "command": ["larder", "meter"],
+            "env": [secret_variable("LARDER_DEMAND_TOKEN", pool, names.DEMAND_TOKEN_KEY)],
+            "ports": [{"name": "meter", "containerPort": names.METER_PORT}],
+            "resources": {"requests": resources, "limits": resources},
+            "securityContext": {
+                **CONTAINER_SECURITY,
+                "runAsNonRoot": True,
+                "runAsUser": METER_USER,
+                "runAsGroup": METER_USER,
+                "readOnlyRootFilesystem": True,
+            },
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm", "readOnly": True}],  # noqa: S108 (the pod's)
+        }
+    ]
+
+
+def _seen_by_the_meter(pool: ModelPool) -> dict[str, Any]:
+    return {} if pool.template.has_gpu else {"shareProcessNamespace": True}
 
 
 def _placement(pool: ModelPool) -> dict[str, Any]:
@@ -139,6 +179,7 @@ def _arguments(pool: ModelPool) -> list[str]:
         f"--http-restricted-api={restricted}",
         f"--grpc-restricted-protocol={restricted}",
         f"--exit-timeout-secs={EXIT_SECONDS}",
+        *((f"--metrics-interval-ms={GPU_INTERVAL_MS}",) if pool.template.has_gpu else ()),
         *(() if pool.auto_complete else ("--disable-auto-complete-config",)),
         *pool.template.extra_args,
     ]
