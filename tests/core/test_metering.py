@@ -13,7 +13,6 @@ from larder.core.metering import (
     Sample,
     Standing,
     killed_at_bytes,
-    largest_growth,
     take,
     used_bytes,
     watch,
@@ -56,6 +55,12 @@ def test_no_size_is_learned_without_a_reading_before():
 def test_no_size_is_learned_when_another_model_changed_between():
     ledger = after((0, {}), (20, {"a": standing(64, True), "b": standing(64, True)}))
     assert read(ledger, 80, {"a": standing(64), "b": standing(64)})[1] == ()
+
+
+def test_models_that_arrive_together_are_told_apart_by_their_own_processes():
+    ledger = after((0, {}), (20, {"a": standing(64, True), "b": standing(64, True)}))
+    _, lessons = read(ledger, 80, {"a": standing(64), "b": standing(64)}, own={"a": 30})
+    assert lessons == (Lesson("a", 30 * MB, whole=True),)
 
 
 def test_a_change_that_no_reading_saw_spoils_the_difference_all_the_same():
@@ -149,9 +154,7 @@ def test_nothing_is_known_before_the_first_reading():
     assert used_bytes(Ledger(), {}) is None
 
 
-def test_who_was_ended_for_want_of_memory_is_who_grew_most_and_took_what_others_left():
-    assert largest_growth({"a": 50, "b": 90}, {"a": 40, "b": 60}) == "b"
-    assert largest_growth({"a": 30}, {"a": 40}) is None
+def test_who_was_ended_for_want_of_memory_took_what_others_left():
     assert killed_at_bytes(70, 200, [30, 50]) == 120
     assert killed_at_bytes(70, None, [30]) == 70
     assert killed_at_bytes(None, None, [30]) is None

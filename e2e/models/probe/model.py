@@ -5,6 +5,7 @@
 | load_seconds | `initialize` takes that long |
 | execute_seconds | every request takes that long |
 | memory_mib | allocated and touched by `initialize` |
+| keep_mib | put into shared memory by `initialize`, where it stays after the unload |
 | grow_mib | allocated and touched by every request whose INPUT0 is negative |
 | blame_server | before it grows, the server is made the process that the kernel ends first |
 | fail_load | `initialize` raises this sentence |
@@ -43,6 +44,8 @@ class TritonPythonModel:
         self.says = {"MODEL": args["model_name"], "LOAD": uuid.uuid4().hex, "POD": socket.gethostname()}
         time.sleep(float(given.get("load_seconds", "0")))
         self.memory = [np.ones(int(given.get("memory_mib", "0")) * MIB, dtype=np.uint8)]
+        if "keep_mib" in given:
+            Path("/dev/shm/kept").write_bytes(bytes(int(given["keep_mib"]) * MIB))
         if "fail_load" in given:
             raise RuntimeError(given["fail_load"])
         self.since = np.array([time.time()], dtype=np.float64)

@@ -155,15 +155,17 @@ def _excess(view: View) -> int:
 
 
 def _after_a_load(ledger: Ledger, standings: Standings, sample: Sample) -> list[Lesson]:
-    """The size of the one model that arrived since a steady quiet reading, where nothing else changed."""
+    """The sizes of models that arrived since a quiet reading: of one alone since a steady one the difference, of any
+    that has a process of its own at least what that takes.
+    """
     before = ledger.quiet
-    if before is None or not ledger.steady or len(ledger.touched) != 1:
+    if before is None:
         return []
-    (name,) = ledger.touched
-    if name in before.standing or name not in standings:
-        return []
-    size = max(LEAST_BYTES, sample.total_bytes - before.sample.total_bytes, sample.own_bytes.get(name, 0))
-    return [Lesson(name, size, whole=True)]
+    arrived = [name for name in ledger.touched if name in standings and name not in before.standing]
+    sizes = {name: sample.own_bytes[name] for name in arrived if name in sample.own_bytes}
+    if ledger.steady and len(ledger.touched) == 1 and arrived:
+        sizes[arrived[0]] = max(sample.total_bytes - before.sample.total_bytes, sizes.get(arrived[0], 0))
+    return [Lesson(name, max(LEAST_BYTES, size), whole=True) for name, size in sizes.items()]
 
 
 def _growth(
@@ -186,12 +188,6 @@ def _growth(
     grown = view.sample.total_bytes - before.total_bytes
     lessons = [Lesson(executed[0], standings[executed[0]].counted_bytes + grown)] if len(executed) == 1 else []
     return replace(settled, grown=None), [lesson for lesson in lessons if grown > NOISE_BYTES]
-
-
-def largest_growth(before: Mapping[str, int], counted: Mapping[str, int]) -> str | None:
-    """The model whose own process is furthest above what it counts with; None where none is."""
-    above = {name: own - counted[name] for name, own in before.items() if name in counted and own > counted[name]}
-    return max(above, key=lambda name: (above[name], name)) if above else None
 
 
 def killed_at_bytes(own_bytes: int | None, limit_bytes: int | None, others_bytes: Iterable[int]) -> int | None:

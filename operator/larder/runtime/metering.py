@@ -61,6 +61,8 @@ class Link:
     kills: int | None = None
     killed_seconds: float = float("-inf")
     most_bytes: int = 0
+    grown: tuple[str, float] | None = None
+    heard_seconds: float = 0.0
 
 
 class Metering:
@@ -94,7 +96,7 @@ class Metering:
         standing = self._standings(book)
         loading = [name for name, p in book.placements.items() if p.state is PlacementState.LOADING]
         counted = {name: standing[name].counted_bytes for name in standing}
-        name = loading[0] if len(loading) == 1 else core.largest_growth(link.own, counted)
+        name = loading[0] if len(loading) == 1 else _grown_last(link)
         if name is None:
             log.info("%s was ended for want of memory; whose it was is not known", book.view.name)
             return
@@ -188,7 +190,10 @@ class Metering:
         used = {name: models[name].last_used_seconds or 0.0 for name in standing if name in models}
         book.ledger, lessons = core.take(book.ledger, standing, sample, used)
         first, book.is_metered, book.meter_error = not book.is_metered, True, ""
+        link.heard_seconds = sample.at_seconds
         for lesson in lessons:
+            if not lesson.whole:
+                link.grown = (lesson.model, sample.at_seconds)
             self._apply(book, lesson)
         self._look_for_leak(book)
         after = withheld_bytes(book, self._standings(book))
@@ -201,15 +206,19 @@ class Metering:
             state.wake()
 
     def _apply(self, book: PodBook, lesson: core.Lesson) -> None:
-        """Take over a size. What an ensemble took with members that it pulled in is not told apart."""
+        """Take over a size. What an ensemble took with members that it pulled in is not told apart.
+
+        What a model grew to counts at most as a whole pod: one request too many must not keep it away for ever.
+        """
         known, placement = self._state.books.model(lesson.model), book.placements.get(lesson.model)
         if placement is None or (lesson.whole and known.members):
             return
         before, now = known.footprint, self._state.clock.unix()
-        known.footprint = resized(before, lesson.size_bytes, placement.revision, now, lesson.whole)
+        size = lesson.size_bytes if lesson.whole else min(lesson.size_bytes, capacity_bytes(self._state.pool))
+        known.footprint = resized(before, size, placement.revision, now, lesson.whole)
         if before is None or known.footprint.size_bytes > before.size_bytes:
             size, counted = known.footprint.size_bytes, placement.memory_bytes
-            how = "its load took it" if lesson.whole else "it has grown"
+            how = "its load took it" if lesson.whole else "more than was known"
             text = f"{lesson.model} takes {format_bytes(size)} on {book.view.name}, as measured: {how}"
             self._state.report.measured(
                 self._state.model(lesson.model), f"{text}; counted with {format_bytes(counted)}"
@@ -254,13 +263,19 @@ class Metering:
             begin_restart(self._state, book, model, Judged(why))
 
     def _too_much(self, book: PodBook, model: str, bytes_then: int | None) -> None:
-        """At most a whole pod: one request that was too much must not keep a model away for ever, only on its own."""
         if bytes_then is not None:
-            self._apply(book, core.Lesson(model, min(bytes_then, capacity_bytes(self._state.pool))))
+            self._apply(book, core.Lesson(model, bytes_then))
 
     def _standings(self, book: PodBook) -> core.Standings:
         state = self._state
         return standings(book, Sizes(state.pool, state.declared.serving, state.books).counted_bytes)
+
+
+def _grown_last(link: Link) -> str | None:
+    """The model that was seen to grow right before a container's last reading; None where none was."""
+    if link.grown is None or link.heard_seconds - link.grown[1] > KILL_SECONDS:
+        return None
+    return link.grown[0]
 
 
 def _use(reading: Reading, container_id: str) -> ContainerUse | None:
