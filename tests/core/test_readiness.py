@@ -1,5 +1,7 @@
 """When a model that is waited for will be ready."""
 
+from dataclasses import replace
+
 import pytest
 
 from larder.core.readiness import ready_in_seconds
@@ -64,3 +66,18 @@ def test_nothing_is_said_of_a_load_that_was_never_measured_or_takes_longer_than_
 def test_nothing_is_said_of_a_model_that_has_a_copy():
     there = snapshot({"a": 5.0}, [Placement("a", "p", PlacementState.READY, 10, 0.0)], {"a": 1.0})
     assert ready_in_seconds(there, NOW) == {}
+
+
+def test_where_no_pod_serves_what_a_pod_takes_to_start_comes_first():
+    asleep = replace(snapshot({"a": 5.0}, waiting={"a": 2.0}), pods={}, start_seconds=Measured(8.0, 0.0, 1, 0.0))
+    assert ready_in_seconds(asleep, NOW) == {"a": pytest.approx(13.0)}
+    starting = {"p": Pod("p", PodState.STARTING, 1000, since_seconds=NOW - 6.0)}
+    assert ready_in_seconds(replace(asleep, pods=starting), NOW) == {"a": pytest.approx(7.0)}
+
+
+def test_nothing_is_said_while_a_pod_takes_longer_to_start_than_ever_or_none_was_seen_to_start():
+    asleep = replace(snapshot({"a": 5.0}, waiting={"a": 2.0}), pods={})
+    assert ready_in_seconds(asleep, NOW) == {}
+    late = {"p": Pod("p", PodState.STARTING, 1000, since_seconds=NOW - 9.0)}
+    measured = Measured(8.0, 0.0, 1, 0.0)
+    assert ready_in_seconds(replace(asleep, pods=late, start_seconds=measured), NOW) == {}

@@ -1,7 +1,7 @@
 """When a model that is waited for is expected to be ready: what its load takes, and the loads before it.
 
-Nothing is said of a model whose load was never measured, nor where one takes longer than ever: missing data is no
-reason to send anybody away.
+Where no pod serves, what a pod takes to start comes first. Nothing is said of a model whose load was never measured,
+nor where a load or the start of a pod takes longer than ever: missing data is no reason to send anybody away.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,11 @@ def ready_in_seconds(snapshot: Snapshot, now_seconds: float) -> dict[str, float]
     slots = max(1, snapshot.settings.loads_at_once * serving)
     busy = sum(_remaining_seconds(snapshot, placement, now_seconds) or 0.0 for placement in loading)
     full = len(loading) >= slots
+    start = 0.0 if serving else _start_seconds(snapshot, now_seconds)
     for model in _queue(snapshot, {p.model for p in loading}, now_seconds):
         own = model.load_seconds.mean if model.load_seconds is not None else None
-        if own is not None:
-            found[model.name] = max(busy / slots if full else 0.0, _pause_seconds(model, now_seconds)) + own
+        if own is not None and start is not None:
+            found[model.name] = start + max(busy / slots if full else 0.0, _pause_seconds(model, now_seconds)) + own
         busy += own or 0.0
         full = True
     return found
@@ -54,6 +55,15 @@ def _wanted(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:
 
 def _pause_seconds(model: Model, now_seconds: float) -> float:
     return max(0.0, (model.retry_at_seconds or now_seconds) - now_seconds)
+
+
+def _start_seconds(snapshot: Snapshot, now_seconds: float) -> float | None:
+    """Until the first pod serves; None where a start was never measured, or one takes longer than ever."""
+    if snapshot.start_seconds is None:
+        return None
+    since = [pod.since_seconds for pod in snapshot.pods.values() if pod.state is PodState.STARTING]
+    remaining = snapshot.start_seconds.mean - (now_seconds - min(since, default=now_seconds))
+    return remaining if remaining > 0.0 else None
 
 
 def _remaining_seconds(snapshot: Snapshot, placement: Placement, now_seconds: float) -> float | None:
