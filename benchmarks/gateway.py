@@ -32,6 +32,7 @@ from benchmarks import gateway_scale
 from benchmarks.gateway_load import Load, Sample, drive
 
 MODEL: Final = "identity"
+WARM_SECONDS: Final = 1.0
 WAYS: Final = {"pool": parts.POOL, "plain": parts.PLAIN, "direct": parts.TRITON}
 PROTOCOLS: Final = ("grpc", "http")
 SIZES_BYTES: Final = (1_024, 614_400)
@@ -133,7 +134,7 @@ def measure(folder: Path, chosen: list[Load], rounds: int, seconds: float) -> di
             "direct": lambda: 0.0,
         }
         for load, way in itertools.product(chosen, WAYS):
-            run(load, way, 0.2, used[way])
+            run(load, way, WARM_SECONDS, used[way])
         turns = [(number, load) for number in range(rounds) for load in chosen]
         for number, load in track(turns, "Rounds"):
             order = list(WAYS)[number % 3 :] + list(WAYS)[: number % 3]

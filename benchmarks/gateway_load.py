@@ -62,8 +62,8 @@ def drive(load: Load, url: str, seconds: float, header_bytes: int) -> Sample:
         argv += ["--log-file", log.name, "-d", str(load.body), *(part for h in headers for part in ("-H", h)), url]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds + 60)
         text = done.stdout + done.stderr
+        _check(text, load)
         times_us = np.loadtxt(log.name, dtype=np.int64, usecols=2, ndmin=1)
-    _check(text, load)
     p50_us, p99_us = np.percentile(times_us, [50, 99])
     return Sample(len(times_us), len(times_us) / seconds, p50_us / 1000, p99_us / 1000)
 

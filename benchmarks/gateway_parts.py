@@ -156,7 +156,7 @@ def triton(folder: Path, model: str) -> Iterator[Process]:
         path_variable,
         *server,
     ]
-    with running([*enter, *server], log) as process:
+    with running(enter, log) as process:
         until_answered(f"http://{TRITON}:8000/v2/health/ready", process, log)
         yield process
 

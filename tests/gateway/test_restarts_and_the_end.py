@@ -108,20 +108,36 @@ async def test_before_the_lists_are_read_the_gateway_is_not_ready_and_holds_inst
         assert (await asked)[0] == 404
 
 
-@pytest.fixture
-def certificate(tmp_path):
+def mount(folder, serial):
+    """Put a Secret's new content where it is mounted, as the kubelet does: all at once, by one symbolic link."""
+    content = folder / f"..{serial}"
+    content.mkdir()
+    write_certificate(content, serial)
+    (folder / "..data_tmp").symlink_to(content.name)
+    (folder / "..data_tmp").rename(folder / "..data")
+    for name in ("tls.crt", "tls.key"):
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+
+
+def write_certificate(folder, serial):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = (
-        builder.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        builder.serial_number(serial).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
     )
     names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
     signed = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
-    (tmp_path / "tls.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (folder / "tls.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (tmp_path / "tls.key").write_bytes(key.private_bytes(*encoding))
+    (folder / "tls.key").write_bytes(key.private_bytes(*encoding))
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    mount(tmp_path, 1)
     return tmp_path
 
 
@@ -138,3 +154,19 @@ async def test_with_a_tls_secret_both_listeners_speak_tls(certificate):
         _, writer = await asyncio.open_connection(address, port, ssl=trusted, server_hostname=host)
         assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
         writer.close()
+
+
+async def served_serial(address):
+    host, port = address.split(":")
+    text = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+    return x509.load_pem_x509_certificate(text.encode()).serial_number
+
+
+async def test_a_certificate_that_is_replaced_in_its_secret_is_served_without_a_restart(certificate):
+    async with Gateway(tls_dir=certificate) as gateway:
+        assert [await served_serial(address) for address in (gateway.http, gateway.grpc)] == [1, 1]
+        mount(certificate, 2)
+        async with asyncio.timeout(20):
+            while [await served_serial(a) for a in (gateway.http, gateway.grpc)] != [2, 2]:  # noqa: ASYNC110 (nobody is told)
+                await asyncio.sleep(0.02)
+        assert gateway.envoy.returncode is None

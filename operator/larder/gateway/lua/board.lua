@@ -40,11 +40,11 @@ end
 
 -- What was read of the board so far. `hosts` has the numbers of the pods by slot: one, or a list of several.
 local board, size, at
-local slots, hosts, is_ready, addresses = {}, {}, {}, {}
+local slots, hosts, is_ready, addresses, pods = {}, {}, {}, {}, {}
 local objective_us, cold_us = ffi.new("double[?]", SLOTS), ffi.new("double[?]", SLOTS)
 
 local function forget()
-  slots, hosts, is_ready, addresses = {}, {}, {}, {}
+  slots, hosts, is_ready, addresses, pods = {}, {}, {}, {}, {}
 end
 
 local function read_hosts(text)
@@ -56,8 +56,9 @@ end
 
 local READERS = {
   P = function(rest)
-    local number, address = rest:match("^(%d+) (.*)$")
-    addresses[tonumber(number)] = address .. ":" .. PORT
+    local number, ip = rest:match("^(%d+) (.*)$")
+    local address = ip .. ":" .. PORT
+    addresses[tonumber(number)], pods[address] = address, tonumber(number)
   end,
   M = function(rest)
     local slot, hot, cold, ready, listed, name = rest:match("^(%d+) (%S+) (%S+) (%d) (%S+) (.*)$")
@@ -147,7 +148,6 @@ local function begin(handle, name)
     local cell = (epoch % EPOCHS) * PODS + pod
     sent[cell] = sent[cell] + 1
     metadata:set("larder", "host", addresses[pod])
-    metadata:set("larder", "pod", pod)
   end
   metadata:set("larder", "began", ((now % WRAP_US) * 2 + (is_ready[slot] and 0 or 1)) * SLOTS + slot)
 end
@@ -176,7 +176,8 @@ local function finish(handle, class)
   local now = now_us()
   turn_epoch(now)
   local elapsed = (now - (rest - was_cold) / 2) % WRAP_US
-  if noted.pod then left(noted.pod, now, elapsed) end
+  local pod = noted.host and pods[noted.host]
+  if pod then left(pod, now, elapsed) end
   counters = counters or open_counters()
   add(class, slot, 1)
   local bucket = 1
