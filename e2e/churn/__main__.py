@@ -15,7 +15,7 @@ from e2e.churn.ledger import Ledger
 from e2e.churn.plan import FULL, SHORT, Plan
 from e2e.churn.setting import Scene
 from e2e.churn.table import table
-from e2e.churn.tally import Tally, last_line, total
+from e2e.churn.tally import Tally, last_line, shortfalls, total
 from e2e.cluster.settings import from_environment
 from e2e.tests.stage import Stage
 from larder.errors import LarderError
@@ -44,7 +44,7 @@ def main(short: bool, anew: bool, keep: bool) -> None:
         setting.prepare(scene)
         tallies = asyncio.run(run.run(plan, scene, ledger, say))
     ledger.forget()
-    sys.exit(0 if tell(tallies) else 1)
+    sys.exit(0 if tell(tallies, plan) else 1)
 
 
 def announce(plan: Plan, ledger: Ledger) -> None:
@@ -56,15 +56,15 @@ def announce(plan: Plan, ledger: Ledger) -> None:
         say(f"{len(done)} phases were done by an earlier run, which this one goes on with (--anew begins anew)")
 
 
-def tell(tallies: list[Tally]) -> bool:
+def tell(tallies: list[Tally], plan: Plan) -> bool:
     """Print the table and the last line, and return whether all went well."""
     CONSOLE.print(table(tallies))
-    for tally in tallies:
-        if tally.trouble:
-            CONSOLE.print(escape(f"{tally.name}: {tally.trouble}"))
     summed = total(tallies)
+    troubles = [f"{tally.name}: {tally.trouble}" for tally in tallies if tally.trouble]
+    for sentence in (*troubles, *(lacking := list(shortfalls(summed, plan)))):
+        CONSOLE.print(escape(sentence))
     CONSOLE.print(last_line(summed))
-    return not summed.failed and not summed.wrong and not any(tally.trouble for tally in tallies)
+    return not (summed.failed or summed.wrong or troubles or lacking)
 
 
 def say(sentence: str) -> None:

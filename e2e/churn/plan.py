@@ -61,10 +61,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run."""
+    """A run, and how many loads and which share of cold requests it must at least have made to show anything."""
 
     name: str
     phases: tuple[Phase, ...]
+    loads: int
+    cold_share: float = 0.02
     seed: int = 1
 
     @property
@@ -93,6 +95,7 @@ SHORT: Final = Plan(
         Phase(Event.GATEWAYS_RESTARTED, 900, 30),
         Phase(Event.OPERATOR_UPGRADED, 1_100, 45),
     ),
+    loads=200,
 )
 FULL: Final = Plan(
     "full",
@@ -109,4 +112,5 @@ FULL: Final = Plan(
         Phase(Event.GATEWAYS_RESTARTED, 8_000, 25, times=4),
         Phase(Event.OPERATOR_UPGRADED, 8_000, 40, times=3),
     ),
+    loads=2_000,
 )

@@ -1,10 +1,11 @@
 """The figures of a phase: counted while it runs, kept as JSON, added up at the end. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from e2e.churn.outcome import Outcome, Verdict
+from e2e.churn.plan import Plan
 
 COMPLAINTS_KEPT: Final = 200
 
@@ -74,6 +75,16 @@ def quantile(values: Sequence[float], part: float) -> float | None:
     """Return the smallest value that so large a part of them does not exceed; None of none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
+
+
+def shortfalls(summed: Tally, plan: Plan) -> Iterator[str]:
+    """Yield what a run has too little of."""
+    if summed.requests < plan.requests:
+        yield f"{summed.requests} requests, not {plan.requests}"
+    if len(summed.loads) < plan.loads:
+        yield f"{len(summed.loads)} loads, not {plan.loads}"
+    if (summed.cold_share or 0.0) < plan.cold_share:
+        yield f"less than {plan.cold_share:.0%} of the requests were cold"
 
 
 def last_line(summed: Tally) -> str:

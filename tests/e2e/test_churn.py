@@ -13,7 +13,7 @@ from e2e.churn.outcome import Answer, Outcome, Request, Verdict
 from e2e.churn.plan import FULL, HOT_MODELS, RESHUFFLED_EVERY, SHORT, Event, Phase, Plan
 from e2e.churn.popularity import Popularity, ranking
 from e2e.churn.retries import added_up
-from e2e.churn.tally import Tally, from_json, last_line, quantile, total
+from e2e.churn.tally import Tally, from_json, last_line, quantile, shortfalls, total
 
 MODELS = [f"model-{number}" for number in range(40)]
 
@@ -89,6 +89,19 @@ def test_a_load_that_answered_in_two_phases_is_one() -> None:
     assert last_line(Tally("none")) == "churn: requests=0 loads=0 cold=none failed=0 wrong=0"
 
 
+def test_a_run_with_too_few_requests_loads_or_cold_ones_shows_nothing() -> None:
+    small = Plan("small", (Phase(Event.SCALING, 2, 1),), loads=2)
+    tally = Tally("phase")
+    tally.add(outcome())
+    assert list(shortfalls(tally, small)) == [
+        "1 requests, not 2",
+        "1 loads, not 2",
+        "less than 2% of the requests were cold",
+    ]
+    tally.add(outcome(since_seconds=10.2))
+    assert list(shortfalls(tally, small)) == []
+
+
 def test_quantiles_of_nothing_are_nothing() -> None:
     assert quantile([], 0.5) is None
     assert [quantile([3.0, 1.0, 2.0], part) for part in (0.0, 0.5, 0.99)] == [1.0, 2.0, 3.0]
@@ -99,7 +112,7 @@ def test_an_interrupted_run_goes_on_and_another_plan_begins_anew(tmp_path: Path)
     assert ledger.read() == []
     ledger.write([Tally("one", requests=3)])
     assert ledger.read() == [Tally("one", requests=3)]
-    assert Ledger(ledger.path, Plan("short", (Phase(Event.SCALING, 1, 1),))).read() == []
+    assert Ledger(ledger.path, Plan("short", (Phase(Event.SCALING, 1, 1),), loads=1)).read() == []
     ledger.forget()
     assert ledger.read() == []
 
