@@ -39,7 +39,11 @@ def main(short: bool, anew: bool, keep: bool) -> None:
         ledger.forget()
     announce(plan, ledger)
     used = target.use()
-    scene = Scene(Stage(used, setting.NAMESPACE), from_environment(), cluster.use().references["prometheus"])
+    scene = Scene(
+        Stage(setting.with_prometheus(used), setting.NAMESPACE),
+        from_environment(),
+        cluster.use().references["prometheus"],
+    )
     with setting.removed_afterwards(used, keep=keep):
         setting.prepare(scene)
         tallies = asyncio.run(run.run(plan, scene, ledger, say))

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from e2e import chart, models
@@ -42,6 +42,13 @@ class Scene:
     def kube(self) -> Kube:
         """The pool's namespace."""
         return self.stage.kube
+
+
+def with_prometheus(target: Target) -> Target:
+    """Return the cluster with a chart whose operator reads the run's Prometheus."""
+    source = {"url": f"http://{PROMETHEUS}.{NAMESPACE}:{PROMETHEUS_PORT}", "selector": f'job="{GATEWAY}"'}
+    values = {**json.loads(target.tools.values), "prometheus": source}
+    return replace(target, tools=replace(target.tools, values=json.dumps(values)))
 
 
 def names() -> list[str]:
