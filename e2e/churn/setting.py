@@ -26,7 +26,6 @@ PROMETHEUS: Final = "prometheus"
 MODEL_MIB: Final = 64
 BASE_MIB: Final = 100
 READY_SECONDS: Final = 180.0
-GONE_SECONDS: Final = 180.0
 PROMETHEUS_PORT: Final = 9090
 
 
@@ -61,6 +60,7 @@ def prepare(scene: Scene) -> None:
     target = scene.stage.target
     chart.install(target.tools)
     chart.wait_ready(target.kube)
+    target.kube.until("Namespace", NAMESPACE, _is_usable, READY_SECONDS, "the last run's namespace is gone")
     target.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     for manifest in prometheus(scene.prometheus_image):
         scene.kube.apply(manifest)
@@ -86,23 +86,19 @@ def pool_settings() -> Manifest:
     }
 
 
+def _is_usable(namespace: Manifest | None) -> bool:
+    return namespace is None or "deletionTimestamp" not in namespace["metadata"]
+
+
 def is_rolled_out(deployment: Manifest | None) -> bool:
     """Return whether the Deployment is there and runs its newest pods and no other."""
     return deployment is not None and chart.is_rolled_out(deployment)
 
 
 def remove(target: Target) -> None:
-    """Remove the run's namespace, its pods first, for a namespace asks for them again only after a pause.
-
-    Larder is left as the chart has it, without the name that an upgrade gave its image.
-    """
+    """Remove the run's namespace; Larder is left as the chart has it, without the name an upgrade gave its image."""
     chart.install(target.tools)
-    kube = target.kube.within(NAMESPACE)
-    if target.kube.get("Namespace", NAMESPACE) is None:
-        return
-    kube.delete("ModelPool", POOL)
-    kube.delete("Deployment", PROMETHEUS)
-    kube.until_all("Pod", lambda pods: not pods, GONE_SECONDS, "the pods are gone")
+    target.kube.within(NAMESPACE).delete("ModelPool", POOL)
     target.kube.delete("Namespace", NAMESPACE)
 
 
