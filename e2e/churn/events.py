@@ -13,7 +13,6 @@ from e2e.churn import host
 from e2e.churn.plan import PODS_MAX, PODS_MIN, Event
 from e2e.churn.setting import PROMETHEUS, Scene, is_rolled_out
 from e2e.cluster import containers, lifecycle
-from e2e.cluster.progress import Progress
 from e2e.kube import Manifest
 from e2e.tests.stage import POOL, condition_of
 from larder.api.names import COMPONENT_LABEL, GATEWAY, POOL_LABEL, TRITON, gateway_name
@@ -88,13 +87,8 @@ def operator_killed(scene: Scene, away_seconds: float) -> None:
 
 def api_server_away(scene: Scene, away_seconds: float) -> None:
     """The API server is killed, stays away, and is started again."""
-    found = lifecycle.program_states(scene.settings)[API_SERVER]
-    if found is None:
-        raise UnavailableError("the API server does not run")
-    host.send(host.Process(found, API_SERVER), signal.SIGKILL)
-    time.sleep(away_seconds)
-    with Progress() as progress:
-        lifecycle.up(scene.settings, progress)
+    lifecycle.kill_for(scene.settings, API_SERVER, away_seconds)
+    scene.kube.until_all("Node", bool, RECOVERED_SECONDS, "the API server answers")
     _until_ready(scene)
 
 

@@ -18,10 +18,14 @@ class Process:
     command: str
 
 
-def processes(pod_uid: str, word: str = "") -> tuple[Process, ...]:
-    """Return the processes of a pod whose command line has the word, the oldest first; the pause container's not."""
-    found = (process for process in _all(f"pod{pod_uid}") if word in process.command)
-    return tuple(sorted(found, key=lambda process: process.process_id))
+def processes(pod_uid: str, program: str = "") -> tuple[Process, ...]:
+    """Return the processes of a pod that run a program, as itself or by an interpreter; not the pause container's."""
+    return tuple(found for found in _all(f"pod{pod_uid}") if not program or runs(found.command, program))
+
+
+def runs(command: str, program: str) -> bool:
+    """Return whether a command line is a program's: a stub's names the server's folder too."""
+    return program in [Path(word).name for word in command.split()[:2]]
 
 
 def send(chosen: Process, number: signal.Signals) -> None:
@@ -30,11 +34,11 @@ def send(chosen: Process, number: signal.Signals) -> None:
         os.kill(chosen.process_id, number)
 
 
-def one(pod_uid: str, word: str) -> Process:
-    """Return the oldest process of a pod with the word. Raises UnavailableError where there is none."""
-    found = processes(pod_uid, word)
+def one(pod_uid: str, program: str) -> Process:
+    """Return a pod's process of a program. Raises UnavailableError where there is none."""
+    found = processes(pod_uid, program)
     if not found:
-        raise UnavailableError(f"no process of pod {pod_uid} has {word!r} in its command line")
+        raise UnavailableError(f"no process of pod {pod_uid} is {program}")
     return found[0]
 
 

@@ -119,6 +119,18 @@ def is_up(settings: Settings) -> bool:
     return running and nodes_ready and api.resolves(settings.dns_address, f"kubernetes.default.svc.{CLUSTER_NAME}")
 
 
+def kill_for(settings: Settings, name: str, seconds: float) -> None:
+    """SIGKILL one program, and start it after that time exactly as it was, whatever it would be made of by now."""
+    record = processes.running(_records(settings), name)
+    if record is None:
+        raise ClusterError(f"{name} does not run")
+    argv = tuple(word for word in processes.arguments(record) if word)
+    processes.stop(_records(settings), {name: 0.0})
+    time.sleep(seconds)
+    entries = cgroups.entry_files(settings.cgroup, cgroups.hierarchies())
+    processes.start(_records(settings), settings.state / "logs", Program(name, argv), entries, record.identity)
+
+
 def is_durable(settings: Settings) -> bool:
     """Whether an etcd runs that syncs to disk."""
     record = processes.running(_records(settings), "etcd")

@@ -99,8 +99,11 @@ def _leads_session(process_id: int) -> bool:
         return False
 
 
-def start(folder: Path, logs: Path, program: Program, entries: Iterable[Path]) -> Record:
-    """Start a program in its own session and control groups, detached from us, and record it."""
+def start(folder: Path, logs: Path, program: Program, entries: Iterable[Path], identity: str = "") -> Record:
+    """Start a program in its own session and control groups, detached from us, and record it.
+
+    `identity`: that of an earlier start, where the program is the same in all but what was told of it.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{program.name}.log"
     if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
@@ -115,7 +118,7 @@ def start(folder: Path, logs: Path, program: Program, entries: Iterable[Path]) -
             cwd="/",
         )
     ticks = start_ticks(process.pid) or 0
-    record = Record(process.pid, ticks, BOOT_ID.read_text().strip(), program.identity)
+    record = Record(process.pid, ticks, BOOT_ID.read_text().strip(), identity or program.identity)
     write(folder / f"{program.name}.json", json.dumps(asdict(record)))
     return record
 

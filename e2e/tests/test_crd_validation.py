@@ -63,7 +63,7 @@ WRONG_POOLS: Final[list[tuple[str, Any, str]]] = [
     ),
     ("memory.highWatermark", 101, "spec.memory.highWatermark in body should be less than or equal to 100"),
     ("pods", {"min": 3, "max": 2}, "spec.pods.min is 3; it must be at most spec.pods.max, which is 2"),
-    ("pods.min", 0, "spec.pods.min in body should be greater than or equal to 1"),
+    ("pods.min", -1, "spec.pods.min in body should be greater than or equal to 0"),
     ("pods.fixed", -1, "spec.pods.fixed in body should be greater than or equal to 0"),
     ("pods.surge", 2, "spec.pods.surge in body should be less than or equal to 1"),
     ("loading.loadTimeout", "soon", f'spec.loading.loadTimeout: Invalid value: "soon": {DURATION}'),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.churn import host
 from e2e.churn.events import HAPPENINGS
 from e2e.churn.generator import Generator, Load, Pace
 from e2e.churn.ledger import Ledger
@@ -122,6 +123,14 @@ def test_turns_are_at_equal_distances_and_not_caught_up() -> None:
     assert [pace.delay_seconds(5.0) for _ in range(3)] == pytest.approx([0.0, 0.1, 0.2])
     assert pace.delay_seconds(50.0) == 0.0
     assert Pace(None).delay_seconds(1.0) == Pace(None).delay_seconds(1.0) == 0.0
+
+
+def test_a_stub_is_not_taken_for_the_server_in_whose_folder_it_is() -> None:
+    stub = "/opt/tritonserver/backends/python/triton_python_backend_stub /models/a/1/model.py tritonserver"
+    assert not host.runs(stub, "tritonserver")
+    assert host.runs(stub, "triton_python_backend_stub")
+    assert host.runs("/opt/tritonserver/bin/tritonserver --model-repository=/models", "tritonserver")
+    assert host.runs("/usr/bin/python3 /usr/local/bin/kopf run", "kopf")
 
 
 class Echo:
