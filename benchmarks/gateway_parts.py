@@ -154,7 +154,6 @@ def triton(folder: Path, model: str) -> Iterator[Process]:
         triton_root(),
         repository,
         path_variable,
-        *server,
     ]
     with running(enter, log) as process:
         until_answered(f"http://{TRITON}:8000/v2/health/ready", process, log)

@@ -245,7 +245,9 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def _answer(self, request, context, in_turn):
         async with in_turn:
             text = await self.owner.run(request.model_name, request.id)
-            await context.write(_streamed(request, text, final=True))
+            answer = _streamed(request, text, final=True)
+            answer.error_message = self.owner.failing.get(request.model_name, "")
+            await context.write(answer)
 
     async def _answers(self, request, context, writing):
         count = int(request.id)

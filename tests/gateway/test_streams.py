@@ -10,7 +10,7 @@ import tritonclient.grpc as sync_grpc
 import tritonclient.grpc.aio as aio_grpc
 from tritonclient.grpc import service_pb2
 
-from larder.api.demand import Failure, Hint, Seen, Waiting
+from larder.api.demand import Dead, Failure, Hint, Seen, Waiting
 from larder.gateway.settings import MIB
 from tests.gateway.builders import FakePod, Gateway, residency
 
@@ -132,6 +132,18 @@ async def test_what_ran_on_a_pod_that_dies_runs_again_elsewhere():
         await p.die()
         await route(operator, "q", 2, "m", "n")
         assert await stream.end() == (["q/m/0", "q/m/1", "q/m/2"], "OK")
+
+
+async def test_a_message_at_a_dead_process_is_answered_when_the_model_is_loaded_again():
+    async with two_pods() as (gateway, operator, p, _), gateway.stream() as stream:
+        p.failing["m"] = "Failed to process the request(s): Stub process 'm_0_0' is not healthy."
+        for number in range(3):
+            await stream.send("m", f"{number}")
+        assert await operator.until(Dead) == Dead("m", "uid-of-p")
+        await route(operator, "p", 2)
+        p.failing.clear()
+        await route(operator, "p", 3, "m")
+        assert await stream.end() == (["p/m/0", "p/m/1", "p/m/2"], "OK")
 
 
 @pytest.mark.parametrize("stateful", [True, False])

@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2
 
 from larder.errors import InvalidInputError
 from larder.gateway import refusals, stream_protocol
-from larder.gateway.dispatch import Answered, Broken, Dispatcher, Order, Outcome
+from larder.gateway.dispatch import DEAD_STUB, Answered, Broken, Dispatcher, Order, Outcome
 from larder.gateway.grpc_upstream import ASK_SECONDS, GrpcUpstream, Metadata, Request
 from larder.gateway.refusals import RefusalError
 from larder.gateway.reserve import Reservation
@@ -107,6 +107,7 @@ class Lane:
         self._wake = asyncio.Event()
         self._closed = False
         self._bytes = 0
+        self._dead_on: set[str] = set()
 
     @property
     def has_work(self) -> bool:
@@ -194,7 +195,13 @@ class Lane:
         self._client.settle(pending, outcome)
 
     async def _connect(self, endpoint: Endpoint) -> Outcome[Session]:
-        """Open a stream to a pod that has the model: its configuration says both that and whether it is decoupled."""
+        """Open a stream to a pod that has the model: its configuration says both that and whether it is decoupled.
+
+        Triton still says so of a model whose own process has ended.
+        """
+        if endpoint.pod_uid in self._dead_on:
+            self._dead_on.discard(endpoint.pod_uid)
+            return Broken(sent=True, message="its process has ended", dead=True)
         question = service_pb2.ModelConfigRequest(name=self.model).SerializeToString()
         until = self._parts.state.now_seconds() + ASK_SECONDS
         request = Request("ModelConfig", question, (), stateful=True, answer_until_seconds=until)
@@ -264,6 +271,11 @@ class Lane:
             session.over = True
             self._move(session, pending)
             return
+        if self._met_a_dead_process(session, pending, answer):
+            self._dead_on.add(session.endpoint.pod_uid)
+            session.over = True
+            self._move(session, pending)
+            return
         pending.answers += 1
         only_the_end = session.decoupled and answer.final and answer.empty and not answer.error
         if pending.message.wants_end or not only_the_end:
@@ -272,8 +284,14 @@ class Lane:
             session.written.remove(pending)
             self._settle(pending, "answered")
 
+    def _met_a_dead_process(self, session: Session, pending: Pending, answer: Answer) -> bool:
+        """Whether it may run elsewhere, or here when the model is loaded again; other errors are the client's."""
+        stateful = self._parts.state.stateful(self.model)
+        dead = answer.final and DEAD_STUB.search(answer.error) is not None
+        return dead and not stateful and not session.partly_answered(pending)
+
     def _move(self, session: Session, pending: Pending) -> None:
-        """Write a message again that did not run; in its turn where order counts, else at once."""
+        """Write a message again; in its turn where order counts, else at once."""
         session.written.remove(pending)
         session.again.append(pending)
         if not self._in_order(session):
