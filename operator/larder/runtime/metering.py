@@ -217,12 +217,10 @@ class Metering:
         size = lesson.size_bytes if lesson.whole else min(lesson.size_bytes, capacity_bytes(self._state.pool))
         known.footprint = resized(before, size, placement.revision, now, lesson.whole)
         if before is None or known.footprint.size_bytes > before.size_bytes:
-            size, counted = known.footprint.size_bytes, placement.memory_bytes
-            how = "its load took it" if lesson.whole else "more than was known"
-            text = f"{lesson.model} takes {format_bytes(size)} on {book.view.name}, as measured: {how}"
-            self._state.report.measured(
-                self._state.model(lesson.model), f"{text}; counted with {format_bytes(counted)}"
-            )
+            size, planned = known.footprint.size_bytes, placement.memory_bytes if before is None else before.size_bytes
+            text = f"{lesson.model} takes {format_bytes(size)} on {book.view.name}, as measured"
+            text = f"{text}; planned with {format_bytes(planned)} before"
+            self._state.report.measured(self._state.model(lesson.model), text)
 
     def _look_for_leak(self, book: PodBook) -> None:
         """Unloads that did not give back a good part of what models may take close the pod for loads."""
