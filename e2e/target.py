@@ -15,11 +15,12 @@ from e2e.kube import Kube, connect
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A cluster to use. `was_started`: it was not up before."""
+    """A cluster to use. `was_started`: it was not up before; `references`: its images by role."""
 
     kube: Kube
     tools: Tools
     was_started: bool
+    references: Mapping[str, str]
 
 
 def use(*, durable: bool = False) -> Target:
@@ -30,7 +31,7 @@ def use(*, durable: bool = False) -> Target:
     settings = from_environment(os.environ, durable=durable)
     was_started = not is_given(settings, os.environ) and not lifecycle.is_up(settings)
     used = cluster.use(durable=durable)
-    return Target(connect(used.kubeconfig), _tools(used), was_started)
+    return Target(connect(used.kubeconfig), _tools(used), was_started, used.references)
 
 
 def take_down() -> None:

@@ -9,13 +9,14 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from e2e import cluster, target
+from e2e import target
 from e2e.churn import run, setting
 from e2e.churn.ledger import Ledger
 from e2e.churn.plan import FULL, SHORT, Plan
 from e2e.churn.setting import Scene
 from e2e.churn.table import table
 from e2e.churn.tally import Tally, last_line, shortfalls, total
+from e2e.cluster.images import PROMETHEUS
 from e2e.cluster.settings import from_environment
 from e2e.tests.stage import Stage
 from larder.errors import LarderError
@@ -42,7 +43,7 @@ def main(short: bool, anew: bool, keep: bool) -> None:
     scene = Scene(
         Stage(setting.with_prometheus(used), setting.NAMESPACE),
         from_environment(),
-        cluster.use().references["prometheus"],
+        used.references[PROMETHEUS],
     )
     with setting.removed_afterwards(used, keep=keep):
         setting.prepare(scene)
