@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
+import pytest
 import urllib3
 
 from e2e import chart, metrics_server, models
@@ -13,6 +14,9 @@ from e2e.served import served
 from e2e.tests.stage import POOL, Stage, condition_of, probes
 from e2e.tests.trickle import Trickle
 from larder.api.names import API_VERSION
+
+# Each waits for pods to start, serve and go, on a machine that may be busy with other things.
+pytestmark = pytest.mark.timeout(150)
 
 SCALE_SECONDS = 60.0
 BURST_SECONDS = 20.0
@@ -106,6 +110,25 @@ def test_the_models_of_a_deleted_pod_are_elsewhere_without_being_asked_for(stage
         stage.kubectl("delete", "pod", victim, "--wait=false")
         stage.until_served(lambda names: "alpha" in names, "its model is served elsewhere", 10)
         assert pool.ask("alpha").status == 200
+
+
+def test_a_pod_whose_unload_does_not_end_is_replaced_and_nothing_is_lost(stage: Stage) -> None:
+    files = {**probes("alpha"), **models.probe("stuck", unload_seconds=600)}
+    stage.pool(files, loading={"unloadTimeout": "2s"})
+    stage.model("alpha")
+    stage.model("stuck")
+    (old,) = stage.triton_pods()
+    with stage.clients() as pool:
+        assert pool.ask("stuck").status == 200
+        with Trickle(pool, "alpha") as trickle:
+            stage.kube.delete("Model", "stuck")
+            name = old["metadata"]["name"]
+            stage.kube.until("Pod", name, lambda pod: pod is None or is_going(pod), SCALE_SECONDS, "the old pod goes")
+            after = pool.ask("alpha")
+        assert (after.status, trickle.wrong) == (200, [])
+    found = scaled(stage)
+    assert {("Retire", "Recycle"), ("Scale", "Recycle"), ("Dismiss", "Recycle")} <= set(found)
+    assert pods_of(stage.kube.get("ModelPool", POOL))[0] <= 2
 
 
 def test_a_horizontal_pod_autoscaler_sets_the_number_of_pods(stage: Stage) -> None:

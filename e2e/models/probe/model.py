@@ -8,6 +8,7 @@
 | keep_mib | put into shared memory by `initialize`, where it stays after the unload |
 | grow_mib | allocated and touched by every request whose INPUT0 is negative |
 | blame_server | before it grows, the server is made the process that the kernel ends first |
+| unload_seconds | its unload takes that long |
 | fail_load | `initialize` raises this sentence |
 | fail_on | a request whose first INPUT0 is this number raises |
 """
@@ -39,6 +40,7 @@ class TritonPythonModel:
         given = parameters(args)
         self.execute_seconds = float(given.get("execute_seconds", "0"))
         self.grow_mib = int(given.get("grow_mib", "0"))
+        self.unload_seconds = float(given.get("unload_seconds", "0"))
         self.fail_on = given.get("fail_on")
         self.blame_server = "blame_server" in given
         self.says = {"MODEL": args["model_name"], "LOAD": uuid.uuid4().hex, "POD": socket.gethostname()}
@@ -49,6 +51,10 @@ class TritonPythonModel:
         if "fail_load" in given:
             raise RuntimeError(given["fail_load"])
         self.since = np.array([time.time()], dtype=np.float64)
+
+    def finalize(self):
+        """Take the time asked for."""
+        time.sleep(self.unload_seconds)
 
     def execute(self, requests):
         """Answer each request by itself."""
