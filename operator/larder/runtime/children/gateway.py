@@ -221,7 +221,8 @@ def _container_security() -> dict[str, Any]:
 
 def _volumes(pool: ModelPool) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
-        {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
+        # Each of Envoy's workers that is used takes 4 MB of it for its counters, and so does each after a restart.
+        {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
         {"name": "envoy", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
