@@ -168,9 +168,9 @@ class Stage:
         surface = Surface(
             cluster=client,
             open_control=lambda address, key: TritonControl(self._addresses[address], key),
-            open_stream=lambda address, token: open_socket(self._addresses[address], token),
             open_meter=lambda address, token: open_meter(self._addresses.get(address, NOBODY), token),
             open_gpu_meter=lambda address, token: open_gpu_meter(self._addresses.get(address, NOBODY), token),
+            open_stream=lambda address, token: open_socket(self._addresses.get(address, address), token),
             notes=recorder,
             statuses=StatusWriter(client, self.leadership.check, time.monotonic),
             fence=self.leadership,

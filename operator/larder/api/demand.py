@@ -82,7 +82,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """When a model that is waited for is expected to be ready: who can't wait so long is told at once."""
+    """When a model that is waited for is expected to be ready: who can't wait so long is told at once. 0: it is off."""
 
     model: str
     ready_in_seconds: float

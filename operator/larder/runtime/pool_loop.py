@@ -147,7 +147,7 @@ class PoolLoop:
         self.metering.look()
         self._answer_hopeless(snapshot)
         doubtful_until = self.doubts.look(snapshot.waiting)
-        if snapshot.waiting:
+        if snapshot.waiting or self.predictions.stand:
             # After the loads that this round began: those come first.
             asyncio.get_running_loop().call_soon(self.predictions.tell, self._look)
         self._set_gates(decided)

@@ -1,4 +1,4 @@
-"""What gateways are told of when a waiting model is expected to be ready: at first, and when that moves."""
+"""What gateways are told of when a waiting model is expected to be ready: at first, when it moves, when it is off."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -30,7 +30,16 @@ class Predictions:
                 self.state.gateways.tell(Prediction(name, at - now))
             else:
                 expected[name] = self._told[name]
+        for name in self._told.keys() - expected.keys():
+            if self._told[name] > now:
+                # Overtaken, or nobody waits any more and the load may never come: it sends nobody away.
+                self.state.gateways.tell(Prediction(name, 0.0))
         self._told = expected
+
+    @property
+    def stand(self) -> bool:
+        """Whether any were told that may have to be taken back."""
+        return bool(self._told)
 
     def known(self) -> Iterable[Prediction]:
         """What a gateway must know that connects now."""
