@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.runtime.stage import QUICK, FakeModel, Stage
 
-SIZE = {"budget": "100Mi", "defaultModelMemory": "100Mi"}
+SIZE = {"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100}
 
 
 async def test_a_model_whose_only_pod_is_lost_is_loaded_on_another():

@@ -15,7 +15,7 @@ async def until_predicted(gateway, model):
 async def test_a_load_that_was_measured_once_is_predicted_the_next_time():
     async with Stage() as stage:
         gate = asyncio.Event()
-        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi"})
+        await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
         await stage.model("a")
         await stage.model("b")
         triton = await stage.triton(a=FakeModel(load_gate=gate), b=FakeModel())
