@@ -68,6 +68,7 @@ class Execution:
     computed: int
     compute_seconds: float
     failed_seconds: float = 0.0
+    queue_seconds: float = 0.0
 
 
 class TritonControl:
@@ -173,4 +174,5 @@ def _add(total: Execution | None, statistics: Any) -> Execution:
         before.computed + statistics.compute_infer.count,
         before.compute_seconds + sum(phase.ns for phase in phases) / 1e9,
         before.failed_seconds + statistics.fail.ns / 1e9,
+        before.queue_seconds + statistics.queue.ns / 1e9,
     )

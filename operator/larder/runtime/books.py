@@ -136,6 +136,7 @@ class ModelBook:
     load_seconds: Measured | None = None
     execution_seconds: Measured | None = None
     footprint: Footprint | None = None
+    queue_seconds: Measured | None = None
     least_bytes: int | None = None
     members: tuple[str, ...] | None = None
     members_revision: str = ""

@@ -77,7 +77,7 @@ class Listener(Protocol):
     def demand_changed(self, models: Iterable[str]) -> None:
         """These models wait, or were used."""
 
-    def counted(self, requests: Mapping[str, int]) -> None:
+    def counted(self, models: Mapping[str, ModelCount]) -> None:
         """A gateway counted these requests since it told last."""
 
     def died(self, model: str, pod_uid: str) -> None:
@@ -220,7 +220,7 @@ class Gateways:
                     self._listener.died(model, uid)
                 case Counts():
                     _count(link, message, self._now())
-                    self._listener.counted({name: count.requests for name, count in message.models.items()})
+                    self._listener.counted(message.models)
                     used = [name for name, count in message.models.items() if _in_use(count)]
                     self._unsure_seconds = self._now() if used else self._unsure_seconds
                     self._listener.demand_changed(used)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from larder.adapters.kube.informer import Source
 from larder.api import names
 from larder.api.conditions import ConditionReason
-from larder.api.demand import Message
+from larder.api.demand import Message, ModelCount
 from larder.runtime import model_status as models
 from larder.runtime import pool_status as pools
 from larder.runtime import telemetry
@@ -23,6 +23,7 @@ from larder.runtime.gateways import Gateways, Socket
 from larder.runtime.leadership import Fence, NotLeadingError
 from larder.runtime.memory import last_decision
 from larder.runtime.metering import Meter, Metering, meter_address
+from larder.runtime.observed import POOLS, Attainment
 from larder.runtime.past import Metrics, Past
 from larder.runtime.pods import PodView
 from larder.runtime.pool_loop import PoolLoop, World
@@ -124,6 +125,7 @@ class PoolRunner:
             Predictions(self.state),
             Metering(self.state, self._open_meter),
         )
+        self._attainment = Attainment(clock.monotonic)
         self._past = Past(self.state, surface.metrics)
         self._readings = Readings(self.state)
         self._mounts = Mounts(self.state, surface.cluster)
@@ -151,9 +153,10 @@ class PoolRunner:
         """Gateways say that these models wait or were used."""
         self.loop.demand_changed(models)
 
-    def counted(self, requests: Mapping[str, int]) -> None:
+    def counted(self, models: Mapping[str, ModelCount]) -> None:
         """A gateway counted these requests since it told last."""
-        self.state.forecasts.count(requests)
+        self.state.forecasts.count({name: count.requests for name, count in models.items()})
+        self._attainment.take(models)
 
     def died(self, model: str, pod_uid: str) -> None:
         """A gateway heard from Triton that the model's process has ended."""
@@ -166,19 +169,23 @@ class PoolRunner:
     async def run(self) -> None:
         """Keep the pool until cancelled; then finish what is being published, if this replica still leads."""
         try:
-            async with asyncio.TaskGroup() as group:
-                for work in (
-                    self._broken(),
-                    self._keep_objects(),
-                    self._keep_rounds(),
-                    self._keep_status(),
-                    self._keep_mounts(),
-                    self._past.run(),
-                    self._readings.run(),
-                ):
-                    group.create_task(work)
+            with POOLS.showing(self.state, self._attainment):
+                await self._work()
         finally:
             await self._close()
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for work in (
+                self._broken(),
+                self._keep_objects(),
+                self._keep_rounds(),
+                self._keep_status(),
+                self._keep_mounts(),
+                self._past.run(),
+                self._readings.run(),
+            ):
+                group.create_task(work)
 
     async def _close(self) -> None:
         self.state.publisher.hurry()

@@ -83,6 +83,9 @@ class Readings:
         if since.computed > 0:
             seconds = since.compute_seconds / since.computed
             known.execution_seconds = learned(known.execution_seconds, seconds, self.state.clock.unix())
+        if since.succeeded > 0:
+            queued = since.queue_seconds / since.succeeded
+            known.queue_seconds = learned(known.queue_seconds, queued, self.state.clock.unix())
         usual_seconds = known.execution_seconds.mean if known.execution_seconds is not None else 0.0
         if looks_dead(since, usual_seconds) and self._may_restart(key):
             each = since.failed_seconds / since.failed
@@ -126,6 +129,7 @@ def _added(before: Execution | None, total: Execution) -> Execution:
         total.computed - before.computed,
         total.compute_seconds - before.compute_seconds,
         total.failed_seconds - before.failed_seconds,
+        total.queue_seconds - before.queue_seconds,
     )
 
 
