@@ -1,5 +1,7 @@
 """More copies of busy models: a copy is worth the queueing that it spares."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from larder.core.attainment import BUSY, LEAST_BUSY, busiest
@@ -36,7 +38,13 @@ def _busiest(model: Model) -> float:
     objective, execution = model.objective, model.execution_seconds
     if objective.latency_seconds is None or execution is None:
         return BUSY
-    one = [np.array([value]) for value in (execution.mean, objective.latency_seconds, objective.percentile)]
+    return _busiest_for(float(f"{execution.mean:.2g}"), objective.latency_seconds, objective.percentile)
+
+
+@lru_cache(maxsize=65536)
+def _busiest_for(execution_seconds: float, latency_seconds: float, percentile: float) -> float:
+    """Asked for every busy model in every plan, and nearly always the same."""
+    one = [np.array([value]) for value in (execution_seconds, latency_seconds, percentile)]
     return float(busiest(*one)[0])
 
 

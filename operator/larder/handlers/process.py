@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,7 @@ from larder.runtime.status_writer import StatusWriter
 
 log = logging.getLogger(__name__)
 
+SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 15.0
 """Within the pod's grace time: finish publishing, release the Lease."""
 
@@ -56,6 +58,8 @@ def login(settings: kopf.OperatorSettings, **_: Any) -> Any:
 async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> None:
     """Start the operator's own tasks before kopf tells of any pool."""
     configure(settings)
+    # Plans of large pools are made in a thread: it has to let the event loop in soon.
+    sys.setswitchinterval(SWITCH_SECONDS)
     told = read(os.environ)
     client = await connect()
     process = memo.process = build(told, client)

@@ -28,9 +28,10 @@ class Asked:
     ready_pods: int | None = None
 
 
-def gather(pool: ModelPool, serving: Mapping[str, Model], books: Books, heard: Heard, asked: Asked) -> core.Snapshot:
-    """Return the pool's snapshot. `serving` are the declared Models by served name."""
-    models = _models(pool, serving, books)
+def gather(
+    pool: ModelPool, models: Mapping[str, core.Model], books: Books, heard: Heard, asked: Asked
+) -> core.Snapshot:
+    """Return the pool's snapshot of these models."""
     newest = _newest_template(books)
     return core.Snapshot(
         settings=settings(pool),
@@ -173,7 +174,8 @@ def _state(book: PodBook) -> core.PodState:
     return core.PodState.LEAKING if book.leak else core.PodState.SERVING
 
 
-def _models(pool: ModelPool, serving: Mapping[str, Model], books: Books) -> dict[str, core.Model]:
+def models_of(pool: ModelPool, serving: Mapping[str, Model], books: Books) -> dict[str, core.Model]:
+    """The models by served name: declared ones, `serving`, and those that are placed and no longer declared."""
     default_bytes = pool.memory.default_model_bytes
     found = {name: _model(model, books, serving, default_bytes) for name, model in serving.items()}
     for placement in books.placements():

@@ -13,6 +13,7 @@ from larder.api import names
 from larder.api.demand import Failure, Hint, Message
 from larder.api.residency import decode
 from larder.api.resources import Model, ModelPool
+from larder.core import snapshot as core
 from larder.core.plan import Action, Drain, Load, Plan, Reason, Unplaced
 from larder.core.planner import plan
 from larder.core.snapshot import PlacementState, Snapshot
@@ -26,7 +27,7 @@ from larder.runtime.doubts import Doubts
 from larder.runtime.failures import container_lost, failure_message, heal_failures
 from larder.runtime.forecasts import Expected
 from larder.runtime.gates import set_gate
-from larder.runtime.gather import Asked, gather
+from larder.runtime.gather import Asked, gather, models_of
 from larder.runtime.memory import remembered
 from larder.runtime.metering import Metering
 from larder.runtime.pods import PodView
@@ -36,6 +37,8 @@ from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
 
+BESIDE_FROM_MODELS = 1000
+"""From so many models on a plan takes longer than the event loop may be held."""
 SCALE_SECONDS = 5.0
 """A change of the number of pods that is not seen by then is decided again."""
 RETIRING_SECONDS = 1.0
@@ -90,6 +93,8 @@ class PoolLoop:
     _scaled: tuple[int, float] | None = None
     _advised: tuple[Action, ...] = ()
     _expected: Expected = field(default_factory=Expected)
+    _models: Mapping[str, core.Model] = field(default_factory=dict)
+    """The models while they can't change: each action looks at the present pods, and most of a look is models."""
     _changed_seconds: float | None = None
     """Since when, on the monotonic clock, the number of pods is the same, as far as this leader knows."""
     _known_seconds: float | None = None
@@ -123,20 +128,20 @@ class PoolLoop:
         """Take rounds until cancelled."""
         while True:
             self._wake.clear()
-            pause = self._round()
+            pause = await self._round()
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
             except TimeoutError:
                 continue
 
-    def _round(self) -> float:
+    async def _round(self) -> float:
         """One round; return the seconds until the next one is due without any change."""
         began = self.state.clock.monotonic()
         self._sync()
         self._foresee()
         snapshot, now = self._look(), self.state.clock.unix()
-        decided = plan(snapshot, now)
+        decided = await self._plan(snapshot, now)
         self.state.forecasts.judge(snapshot)
         self.state.books.desired_pods = decided.desired_pods
         self.unplaced = {item.model: item for item in decided.unplaced}
@@ -152,8 +157,18 @@ class PoolLoop:
             asyncio.get_running_loop().call_soon(self.predictions.tell, self._look)
         self._set_gates(decided)
         self._measure(began)
+        self._models = {}
         self.after_round()
         return self._pause(snapshot, now, doubtful_until)
+
+    async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
+        """Plan; for a large pool beside the event loop. What is decided is checked again when it is applied."""
+        if len(snapshot.models) < BESIDE_FROM_MODELS:
+            return plan(snapshot, now)
+        self._models = {}
+        decided = await asyncio.to_thread(plan, snapshot, now)
+        self._models = models_of(self.state.pool, self.state.declared.serving, self.state.books)
+        return decided
 
     def _scale(self, pods: int) -> None:
         self._scaled = (pods, self.state.clock.monotonic())
@@ -183,13 +198,8 @@ class PoolLoop:
 
     def _gather(self) -> Snapshot:
         state = self.state
-        return gather(
-            state.pool,
-            state.declared.serving,
-            state.books,
-            state.gateways.heard(),
-            self._asked(),
-        )
+        models = self._models or models_of(state.pool, state.declared.serving, state.books)
+        return gather(state.pool, models, state.books, state.gateways.heard(), self._asked())
 
     def _foresee(self) -> None:
         """Ask the forecast. While a gateway is silent, what is asked may be more than is known."""
@@ -199,6 +209,7 @@ class PoolLoop:
         self._known_seconds = known if state.gateways.hears_all() else None
         state.forecasts.declare(state.declared.serving)
         state.forecasts.advance(state.gateways.take_coverage)
+        self._models = models_of(state.pool, state.declared.serving, state.books)
         self._expected = state.forecasts.expected(self._gather(), state.clock.unix())
 
     def _sync(self) -> None:
