@@ -1,32 +1,40 @@
 """`make bench-cache`: Larder against every classical online policy, on the trace, its variations and synthetic traces.
 
-The cost is the total added latency: seconds waited because of loads, summed over requests. Every cell is printed as
-it is done and, with --out, appended to a file of JSON lines.
+The cost is the total added latency: seconds waited because of loads, summed over requests. Every cell is printed
+when it is done. Every run is kept (--runs), so that a benchmark that was stopped, or whose code changed in part, does
+only what is missing.
 """
 
 import argparse
-import json
 import math
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.runs import Runs, default_path, digest, revision
 from larder.cli.tables import read_profiles
 from larder.cli.workloads import Source, load_workload
-from larder.core.simulation.policies import RANKINGS, make_policy
+from larder.core.simulation.policies import ONLINE, RANKINGS, make_policy
 from larder.core.simulation.synthetic import KINDS
 from larder.core.simulation.workload import Arrivals, Workload, spread
 from larder.core.simulation.world import Hardware, World
 
+SHARED = Path(__file__).parents[1] / "../shared"
 FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
 JUDGED = (0.05, 0.1, 0.2, 0.3, 0.5)
 DRAWS = ("draw1", "draw2", "draw3")
-SYNTHETIC_FRACTIONS = (0.1, 0.3)
 SYNTHETIC_MODELS, SYNTHETIC_MINUTES = 100, 720
 BOUNDS = ("belady", "belady-prefetch", "belady-prefetch-seen")
+ORDER = "+order"
+"""Marks a classical policy that serves waiting models in Larder's order; printed beside the others, not judged."""
+QUICK_MINUTES = 120
+LARDER_CODE, ALL_CODE = "larder.core.simulation.larder", "larder.core.simulation.policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +45,54 @@ class Cell:
     draw: str
     arrivals: str
     fraction: float
+    minutes: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.trace} {self.draw} {self.arrivals} {self.fraction}"
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether its costs are part of a mean that has a bar of its own."""
+        return self.trace == "azure" and self.arrivals == "even" and self.fraction in JUDGED
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Costs in seconds by policy; those marked `+order` serve waiting models in Larder's order."""
+    """Costs in seconds by policy."""
 
     cell: Cell
     costs: dict[str, float]
 
     @property
-    def best(self) -> float:
-        """The best classical online policy, as published."""
-        return min(self.costs[name] for name in RANKINGS)
-
-    @property
     def ratio(self) -> float:
-        """Larder's cost over the best classical one."""
-        return self.costs["larder"] / self.best
+        """Larder's cost over that of the best classical online policy, as published."""
+        return self.costs["larder"] / min(self.costs[name] for name in ONLINE)
 
 
 def cells(quick: bool) -> Iterator[Cell]:
     """The judged ones first, then the synthetic traces, then the rest of the grid."""
     if quick:
-        yield Cell("azure", "draw1", "even", 0.3)
+        yield Cell("azure", "draw1", "even", 0.3, QUICK_MINUTES)
+        yield Cell("timers", "seed1", "even", 0.3, QUICK_MINUTES)
         return
     for fraction in JUDGED:
         yield from (Cell("azure", draw, "even", fraction) for draw in DRAWS)
-    for kind in KINDS:
-        yield from (Cell(kind, "draw1", "even", fraction) for fraction in SYNTHETIC_FRACTIONS)
+    for fraction in FRACTIONS:
+        yield from (Cell(kind, "seed1", "even", fraction) for kind in KINDS)
     for arrivals in ("even", "poisson", "phase"):
         for fraction in reversed(FRACTIONS):
             if arrivals != "even" or fraction not in JUDGED:
                 yield from (Cell("azure", draw, arrivals, fraction) for draw in DRAWS)
 
 
-def build(cell: Cell, shared: Path, minutes: int | None) -> Workload:
+def policies(cell: Cell) -> tuple[str, ...]:
+    """What is run in a cell; bounds and the borrowed order where there is a bar."""
+    extra = (*BOUNDS, *(name + ORDER for name in RANKINGS)) if cell.is_judged and cell.minutes is None else ()
+    return ("larder", *ONLINE, *extra)
+
+
+@lru_cache(maxsize=4)
+def build(cell: Cell, shared: Path) -> Workload:
     """The workload of a cell."""
     profiles = shared / "profiles/image_models_26.csv"
     if cell.trace == "azure":
@@ -80,10 +100,11 @@ def build(cell: Cell, shared: Path, minutes: int | None) -> Workload:
         assignment = f"{traces / 'azure2019_200fn_models.csv'}:{cell.draw}"
         trace = traces / "azure2019_200fn_1day_inv.csv"
         arrivals = Arrivals(cell.arrivals)
-        return load_workload(Source(trace, profiles, assignment, arrivals=arrivals, minutes=minutes))
-    rng = np.random.default_rng(1)
+        return load_workload(Source(trace, profiles, assignment, arrivals=arrivals, minutes=cell.minutes))
+    rng = np.random.default_rng(int(cell.draw.removeprefix("seed")))
     costs = [p for _, p in sorted(read_profiles(profiles).items())]
-    counts = KINDS[cell.trace](SYNTHETIC_MODELS, SYNTHETIC_MINUTES, rng)
+    minutes = cell.minutes or SYNTHETIC_MINUTES
+    counts = KINDS[cell.trace](SYNTHETIC_MODELS, minutes, rng)
     chosen = [costs[n] for n in rng.integers(0, len(costs), SYNTHETIC_MODELS)]
     return Workload(
         tuple(f"m{n:03d}" for n in range(SYNTHETIC_MODELS)),
@@ -91,33 +112,68 @@ def build(cell: Cell, shared: Path, minutes: int | None) -> Workload:
         tuple(c.load_seconds for c in chosen),
         tuple(c.execution_seconds for c in chosen),
         spread(counts, Arrivals(cell.arrivals), rng),
-        SYNTHETIC_MINUTES * 60.0,
+        minutes * 60.0,
     )
 
 
-def play(cell: Cell, workload: Workload, plain: bool) -> Result:
-    """Run every policy of a cell; `plain` leaves out bounds and Larder's order for others."""
-    pods = 2 if cell.fraction == 0.05 else 4
-    capacity = max(int(workload.total_bytes * cell.fraction / pods), *workload.sizes_bytes)
-    hardware, costs = Hardware(capacity, pods), {}
-    judged = not plain and cell.trace == "azure" and cell.arrivals == "even" and cell.fraction in JUDGED
-    bounds = BOUNDS if judged and cell.draw == "draw1" else ()
-    for name in ("larder", *RANKINGS, *bounds):
-        costs[name] = World(workload, hardware).run(make_policy(name, workload)).added_latency_seconds
-    for name in RANKINGS if judged else ():
-        policy = make_policy(name, workload, larder_order=True)
-        costs[f"{name}+order"] = World(workload, hardware).run(policy).added_latency_seconds
-    return Result(cell, costs)
+def hardware(cell: Cell, workload: Workload) -> Hardware:
+    """Four pods, two at 0.05, that share the fraction of memory; each holds at least the largest model."""
+    pods = 2 if cell.fraction == min(FRACTIONS) else 4
+    return Hardware(max(int(workload.total_bytes * cell.fraction / pods), *workload.sizes_bytes), pods)
+
+
+def key(cell: Cell, workload: Workload, name: str) -> str:
+    """What a run's result depends on."""
+    code = revision(LARDER_CODE) if name == "larder" else revision(ALL_CODE, without=LARDER_CODE)
+    return f"{code} {digest(workload)} {hardware(cell, workload)} {name}"
+
+
+def play(cell: Cell, shared: Path, name: str) -> dict[str, float]:
+    """One run."""
+    workload, began = build(replace(cell, fraction=0.0), shared), time.process_time()
+    policy = make_policy(name.removesuffix(ORDER), workload, larder_order=name.endswith(ORDER))
+    ledger = World(workload, hardware(cell, workload)).run(policy)
+    return {
+        "added_latency_seconds": ledger.added_latency_seconds,
+        "loads": ledger.loads,
+        "wasted_prefetches": ledger.wasted_prefetches,
+        "cpu_seconds": round(time.process_time() - began, 1),
+    }
+
+
+class Grid:
+    """Cells over a pool of processes and a file of runs."""
+
+    def __init__(self, pool: ProcessPoolExecutor, runs: Runs, shared: Path) -> None:
+        self._pool, self._runs, self._shared = pool, runs, shared
+
+    def play(self, todo: list[Cell], names: tuple[str, ...] | None) -> Iterator[Result]:
+        """Results in order; every run is kept as soon as it is done. `names`: only these policies, no results."""
+        asked: list[tuple[Cell, dict[str, Future[dict[str, float]] | dict[str, float]]]] = []
+        for cell in todo:
+            workload = build(replace(cell, fraction=0.0), self._shared)
+            asked.append((cell, {n: self._ask(cell, workload, n) for n in names or policies(cell)}))
+        for cell, runs in asked:
+            figures = {n: run if isinstance(run, dict) else run.result() for n, run in runs.items()}
+            if names is None:
+                yield Result(cell, {n: f["added_latency_seconds"] for n, f in figures.items()})
+
+    def _ask(self, cell: Cell, workload: Workload, name: str) -> Future[dict[str, float]] | dict[str, float]:
+        known = self._runs.get(at := key(cell, workload, name))
+        if known is not None:
+            return known
+        future = self._pool.submit(play, cell, self._shared, name)
+        future.add_done_callback(lambda done: self._runs.put(at, f"{cell} {name}", done.result()))
+        return future
 
 
 def last_line(results: list[Result]) -> str:
     """The line that is judged: means over draws at the judged fractions, and the worst cell."""
     parts = []
     for fraction in JUDGED:
-        even = Cell("azure", "", "even", fraction)
-        own = [r for r in results if replace(r.cell, draw="") == even]
+        own = [r for r in results if r.cell.is_judged and r.cell.fraction == fraction]
         if own:
-            best = min(math.fsum(r.costs[name] for r in own) for name in RANKINGS)
+            best = min(math.fsum(r.costs[name] for r in own) for name in ONLINE)
             parts.append(f"f{round(fraction * 100):02d}={math.fsum(r.costs['larder'] for r in own) / best:.3f}")
     return f"cache: {' '.join(parts)} worst={max(r.ratio for r in results):.3f}"
 
@@ -125,23 +181,21 @@ def last_line(results: list[Result]) -> str:
 def main() -> None:
     """Run the grid and print its last line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[1] / "../shared")
-    parser.add_argument("--quick", action="store_true", help="one cell, three hours")
-    parser.add_argument("--plain", action="store_true", help="only what is judged: no bounds, no borrowed order")
-    parser.add_argument("--out", type=Path, help="append every cell as one line of JSON")
+    parser.add_argument("--shared", type=Path, default=SHARED)
+    parser.add_argument("--quick", action="store_true", help="two cells, two hours")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; they run with the lowest priority")
+    parser.add_argument("--runs", type=Path, default=default_path("bench-cache"), help="where finished runs are kept")
+    parser.add_argument("--only", help="make and keep the runs of these policies (A,B,...), print no cells")
     given = parser.parse_args()
+    names = tuple(given.only.split(",")) if given.only else None
     results = []
-    for cell in cells(given.quick):
-        began = time.monotonic()
-        result = play(cell, build(cell, given.shared, 180 if given.quick else None), given.plain)
-        results.append(result)
-        costs = " ".join(f"{name}={cost:.0f}" for name, cost in result.costs.items())
-        label = f"{cell.trace} {cell.draw} {cell.arrivals} {cell.fraction}"
-        print(f"{label}: ratio={result.ratio:.3f} {costs} ({time.monotonic() - began:.0f} s)", flush=True)
-        if given.out:
-            with given.out.open("a") as file:
-                file.write(json.dumps({"cell": asdict(cell), "costs": result.costs}) + "\n")
-    print(last_line(results))
+    with ProcessPoolExecutor(given.jobs, initializer=os.nice, initargs=(19,)) as pool:
+        for result in Grid(pool, Runs(given.runs), given.shared).play(list(cells(given.quick)), names):
+            results.append(result)
+            costs = " ".join(f"{name}={cost:.0f}" for name, cost in result.costs.items())
+            print(f"{result.cell}: ratio={result.ratio:.3f} {costs}", flush=True)
+    if results:
+        print(last_line(results))
 
 
 if __name__ == "__main__":

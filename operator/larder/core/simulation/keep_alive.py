@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from larder.core.simulation.caching import Caching
 from larder.core.simulation.ranking import Lru, last_use
+from larder.core.simulation.workload import Workload
 from larder.core.simulation.world import World
 
 BINS = 240
@@ -23,14 +24,27 @@ OUT_OF_BOUNDS = 0.5
 
 
 class KeepAlive(Caching):
-    """Evicts `seconds` after the last use."""
+    """Evicts `seconds` after the last use. `shortest_seconds`: nothing is ever kept for less."""
 
-    def __init__(self, seconds: float = 600.0) -> None:
+    def __init__(self, seconds: float = 600.0, shortest_seconds: float | None = None) -> None:
         super().__init__(Lru())
         self._seconds = seconds
+        self._shortest_seconds = seconds if shortest_seconds is None else shortest_seconds
+        self._look_at = 0.0
 
     def decide(self, world: World) -> None:
         """Let go what has expired, then serve what waits."""
+        if world.now >= self._look_at:
+            self._look_at = min(self._expire(world), world.now + self._shortest_seconds)
+        world.wake_at(self._look_at)
+        super().decide(world)
+
+    def keep_seconds(self, world: World, model: int) -> float:
+        """How long to keep this model after its last use."""
+        return self._seconds
+
+    def _expire(self, world: World) -> float:
+        """Evict what has expired; when the next of what is ready will."""
         soonest = float("inf")
         for model, pods in enumerate(world.ready):
             if not pods:
@@ -41,61 +55,53 @@ class KeepAlive(Caching):
                     world.evict(model, pod)
             else:
                 soonest = min(soonest, expires)
-        if soonest < float("inf"):
-            world.wake_at(soonest)
-        super().decide(world)
-
-    def keep_seconds(self, world: World, model: int) -> float:
-        """How long to keep this model after its last use."""
-        return self._seconds
+        return soonest
 
 
 class HybridHistogram(KeepAlive):
     """Learns when to fetch and how long to keep from each model's idle times."""
 
-    def __init__(self, models: int) -> None:
-        super().__init__(RANGE_SECONDS)
+    def __init__(self, workload: Workload) -> None:
+        super().__init__(RANGE_SECONDS, BIN_SECONDS / 2)
+        models = len(workload.names)
+        self._times, self._asked = workload.merged()
         self._bins = np.zeros((models, BINS))
         self._outside = np.zeros(models)
-        self._taken = [0] * models
+        self._taken, self._taken_of = 0, [0] * models
         self._windows: list[tuple[float, float]] = [(0.0, RANGE_SECONDS)] * models
+        self._due, self._until = np.full(models, np.inf), np.full(models, np.inf)
 
     def decide(self, world: World) -> None:
         """Learn from what came, fetch what is due, then as keep-alive does."""
-        for model in range(len(self._taken)):
+        taken = self._taken
+        self._taken = int(np.searchsorted(self._times, world.now, side="right"))
+        for model in np.unique(self._asked[taken : self._taken]).tolist():
             self._learn(world, model)
         super().decide(world)
-        for model, (fetch, _) in enumerate(self._windows):
-            if fetch > 0.0 and not world.ready[model] and not world.loading[model] and self._taken[model]:
-                self._fetch_when_due(world, model, world.arrivals[model][self._taken[model] - 1])
+        for model in np.nonzero((self._due <= world.now) & (world.now < self._until))[0].tolist():
+            if not world.ready[model] and not world.loading[model] and model not in world.waiting:
+                self.place(world, model, True)
+        world.wake_at(float(np.min(self._due, where=self._due > world.now, initial=np.inf)))
 
     def keep_seconds(self, world: World, model: int) -> float:
         """Until the keep-alive window ends; with a fetch window, only until shortly after the use."""
         fetch, keep = self._windows[model]
-        idle = world.now - (world.arrivals[model][self._taken[model] - 1] if self._taken[model] else 0.0)
+        taken = self._taken_of[model]
+        idle = world.now - (world.arrivals[model][taken - 1] if taken else 0.0)
         return BIN_SECONDS / 2 if fetch > 0.0 and idle < fetch else keep
 
-    def _fetch_when_due(self, world: World, model: int, last_seconds: float) -> None:
-        fetch, keep = self._windows[model]
-        due = last_seconds + fetch
-        if world.now < due:
-            world.wake_at(due)
-        elif world.now < last_seconds + keep and model not in world.waiting:
-            self.place(world, model, True)
-
     def _learn(self, world: World, model: int) -> None:
-        uses, taken = world.uses(model), self._taken[model]
-        if uses == taken:
-            return
-        arrivals = world.arrivals[model]
+        uses, taken, arrivals = world.uses(model), self._taken_of[model], world.arrivals[model]
         for n in range(max(1, taken), uses):
             gap = arrivals[n] - arrivals[n - 1]
             if gap < RANGE_SECONDS:
                 self._bins[model, int(gap / BIN_SECONDS)] += 1.0
             else:
                 self._outside[model] += 1.0
-        self._taken[model] = uses
-        self._windows[model] = windows(self._bins[model], float(self._outside[model]))
+        self._taken_of[model] = uses
+        fetch, keep = self._windows[model] = windows(self._bins[model], float(self._outside[model]))
+        self._due[model] = arrivals[uses - 1] + fetch if fetch > 0.0 else np.inf
+        self._until[model] = arrivals[uses - 1] + keep
 
 
 def windows(bins: NDArray[np.float64], outside: float) -> tuple[float, float]:

@@ -64,10 +64,8 @@ class Demand:
     """Counts the workload's requests as they come, and keeps the forecast fed."""
 
     def __init__(self, workload: Workload) -> None:
-        times = np.concatenate(workload.arrivals)
-        models = np.repeat(np.arange(len(workload.names)), [len(a) for a in workload.arrivals])
-        order = np.argsort(times, kind="stable")
-        self._times, self._models, self._taken = times[order], models[order], 0
+        self._times, self._models = workload.merged()
+        self._taken = 0
         self._count = len(workload.names)
         self.forecaster = Forecaster(self._count)
 

@@ -40,7 +40,7 @@ def make_policy(name: str, workload: Workload, larder_order: bool = False) -> Po
     others: dict[str, Callable[[], Policy]] = {
         "larder": lambda: LarderPolicy(workload),
         "keep-alive": KeepAlive,
-        "hybrid-histogram": lambda: HybridHistogram(len(workload.names)),
+        "hybrid-histogram": lambda: HybridHistogram(workload),
         "belady": lambda: Caching(NextUse()),
         "belady-prefetch": lambda: Prefetching(seen_only=False),
         "belady-prefetch-seen": lambda: Prefetching(seen_only=True),

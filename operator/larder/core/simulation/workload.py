@@ -44,6 +44,13 @@ class Workload:
         """The size of all models together, which a memory fraction refers to."""
         return sum(self.sizes_bytes)
 
+    def merged(self) -> tuple[Floats, NDArray[np.int64]]:
+        """The times of all requests in order, and the number of the model that each is for."""
+        times = np.concatenate(self.arrivals)
+        models = np.repeat(np.arange(len(self.names)), [len(a) for a in self.arrivals])
+        order = np.argsort(times, kind="stable")
+        return times[order], models[order]
+
 
 def spread(counts: NDArray[np.int64], kind: Arrivals, rng: np.random.Generator) -> tuple[Floats, ...]:
     """Turn counts (models x minutes) into sorted arrival times in seconds, one array a model."""

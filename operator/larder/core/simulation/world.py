@@ -88,6 +88,7 @@ class World:
         self._events: list[tuple[float, int, int, int, int]] = []
         self._order = 0
         self._next_pod = 0
+        self._wake_at = 0.0
         for model in range(count):
             self._expect(model)
 
@@ -121,8 +122,10 @@ class World:
         return held - max(0, lost)
 
     def wake_at(self, seconds: float) -> None:
-        """Have the policy called at that time."""
-        self._push(max(seconds, self.now), WAKE, 0, 0)
+        """Have the policy called at that time, or before; who is called before its time asks again."""
+        if seconds < float("inf") and not self.now < self._wake_at <= seconds:
+            self._wake_at = max(seconds, self.now)
+            self._push(self._wake_at, WAKE, 0, 0)
 
     def load(self, model: int, pod: int, prefetch: bool = False) -> None:
         """Begin a load. The caller has made sure of memory and slot; a budget is never exceeded."""
