@@ -45,8 +45,32 @@ BURST_STEP = 0.3
 """Weight of the newest active interval in the average of requests per active interval."""
 LATELY_ACTIVE = 0.1
 """Share of the last few intervals (second scale) with a request, from which on a model counts as busy lately."""
-UNSEEN_HAZARD = 1e-4
-"""For models that were never asked for."""
+NEWCOMERS = 8
+"""The last so many first requests ever, of any model, say how soon the next of the unseen models will have its own."""
+
+
+class _Newcomers:
+    """The chance of a first request: the same for all models never asked for, from how long the last few took.
+
+    Exposure is counted in model-intervals without a request. A span that ends now and began when the last few were
+    still to come shortens when they come fast and goes on growing when none comes, so the estimate follows both.
+    """
+
+    def __init__(self) -> None:
+        self._exposure = 0.0
+        self._came: deque[float] = deque([0.0], maxlen=NEWCOMERS + 1)
+
+    def close(self, unseen: int, came: int) -> None:
+        """Take in one interval: how many models were unseen at its start, how many of them came."""
+        for n in range(came):
+            self._came.append(self._exposure + unseen * (n + 1.0) / came)
+        self._exposure += unseen
+
+    def hazards(self) -> Floats:
+        """The chance of a first request in each window, given none before it."""
+        chance = (len(self._came) - 0.5) / max(1.0, self._exposure - self._came[0] + 1.0)
+        return np.asarray(1.0 - (1.0 - min(0.5, chance)) ** np.diff(EDGES), dtype=np.float64)
+
 
 
 def _logit(chance: Floats) -> Floats:
@@ -120,7 +144,7 @@ class Forecaster:
         self._models = models
         self._closed = 0
         self._ring = np.zeros((RING, models), np.uint8)
-        self._gaps = _Gaps(models)
+        self._gaps, self._newcomers = _Gaps(models), _Newcomers()
         self._averages = np.full((len(SCALES), models), 0.01)
         self._steps = (1.0 - np.exp(-1.0 / SCALES))[:, None]
         self._burst = np.ones(models)
@@ -171,6 +195,8 @@ class Forecaster:
     def close_interval(self) -> None:
         """The present interval is over: learn from it."""
         active = self._now > 0
+        unseen = self._gaps.age < 0
+        self._newcomers.close(int(unseen.sum()), int((unseen & active).sum()))
         self._ring[self._closed % RING] = active
         self._gaps.close(active, self._closed)
         self._averages += self._steps * (active - self._averages)
@@ -180,9 +206,16 @@ class Forecaster:
         self._learn()
         self._unused, self._used = self._predict()
 
-    def outlook(self, now_seconds: float, load_seconds: Floats) -> Outlook:
+    @property
+    def burst_rates(self) -> Floats:
+        """Further requests a second, once one has come."""
+        return np.asarray(np.maximum(0.0, self._burst - 1.0) / self._interval_seconds)
+
+    def outlook(self, now_seconds: float, load_seconds: Floats, fetch_share: Floats | float = 0.0) -> Outlook:
         """What is expected from now on. A model not asked for in this interval may still be, in what remains of it;
         one that was is next expected in the next, or sooner as its usual number of requests an interval says.
+
+        `fetch_share`: what the load slot of a fetch costs, as a share of the miss that it is to spare.
         """
         left = max(0.0, self.interval_end_seconds - now_seconds)
         used = self._now > 0
@@ -192,10 +225,13 @@ class Forecaster:
         rest = first * (1.0 - gone) / np.maximum(1e-9, 1.0 - first * gone)
         hazards[:, 0] = np.where(used, hazards[:, 0], rest)
         offset, width = np.where(used, left, 0.0), np.where(used, self._interval_seconds, left)
-        burst = np.maximum(0.0, self._burst - 1.0) / self._interval_seconds
-        urgency, late = _urgencies(hazards, offset, width, load_seconds, self._interval_seconds)
+        burst = self.burst_rates
+        chance, too_early, held = _horizons(hazards, offset, width, load_seconds, self._interval_seconds)
+        late = np.maximum(0.0, chance - (0.5 * too_early + fetch_share)[:, None])
+        urgency, late_urgency = (chance / held).max(axis=1), (late / held).max(axis=1)
         again = np.where(used & (self._burst > self._now), burst, 0.0)
-        return Outlook(now_seconds, np.maximum(urgency, again), np.maximum(late, again), burst)
+        late_again = again * np.maximum(0.0, 1.0 - fetch_share)
+        return Outlook(now_seconds, np.maximum(urgency, again), np.maximum(late_urgency, late_again), burst)
 
     def chance_within(self, seconds: float) -> Floats:
         """The chance of a request within so many seconds from the start of the present interval."""
@@ -220,7 +256,7 @@ class Forecaster:
             rows = (self._closed * LEARNED_ROWS + np.arange(min(LEARNED_ROWS, self._models))) % max(1, self._models)
             self._asked.append((self._closed, rows, inputs[rows], seen[rows]))
         unused = _chance(inputs @ self._weights)
-        unused[~seen] = UNSEEN_HAZARD
+        unused[~seen] = self._newcomers.hazards()
         after = self._averages + self._steps * (1.0 - self._averages)
         used = self._inputs(self._closed + 1, np.zeros(self._models, np.int64), after, True)
         return unused, _chance(used @ self._weights)
@@ -267,16 +303,16 @@ class Forecaster:
         self._weights[:, window] -= LEARNING_RATE * gradient / np.sqrt(self._squares[:, window])
 
 
-def _urgencies(
+def _horizons(
     hazards: Floats, offset: Floats, width: Floats, load_seconds: Floats, interval_seconds: float
-) -> tuple[Floats, Floats]:
-    """Best chance per expected second over all horizons, resident and to be loaded; windows begin at `offset`."""
+) -> tuple[Floats, Floats, Floats]:
+    """For all horizons, the chance of a request and the expected seconds until it or the horizon; windows begin at
+    `offset`. And the chance of one that comes before a load that begins now is done.
+    """
     widths = np.broadcast_to(np.diff(EDGES) * interval_seconds, hazards.shape).copy()
     widths[:, 0] = width
     survival = np.cumprod(1.0 - hazards, axis=1)
     before = np.concatenate((np.ones((len(hazards), 1)), survival[:, :-1]), axis=1)
     held = np.maximum(1.0, offset[:, None] + np.cumsum((before + survival) / 2.0 * widths, axis=1))
     too_early = hazards[:, 0] * np.clip((load_seconds - offset) / np.maximum(width, 1e-3), 0.0, 1.0)
-    chance = 1.0 - survival
-    late = np.maximum(0.0, chance - 0.5 * too_early[:, None])
-    return (chance / held).max(axis=1), (late / held).max(axis=1)
+    return 1.0 - survival, too_early, held

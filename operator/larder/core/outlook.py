@@ -64,6 +64,17 @@ class Appraisal:
     smallest_bytes: float
     miss_cost: Floats
     known: NDArray[np.bool_]
+    late_urgency: Floats
+
+    def promised(self, name: str) -> float:
+        """Misses a second that fetching this model promises to spare, before any doubt."""
+        at = self.catalog.index.get(name)
+        return 0.0 if at is None else float(self.late_urgency[at])
+
+    def urgency(self, name: str) -> float:
+        """Misses a second that keeping this model spares."""
+        at = self.catalog.index.get(name)
+        return 0.0 if at is None else float(self.keep[at] / self.miss_cost[at])
 
     def keep_value(self, name: str) -> float | None:
         """What keeping this model spares; None: nobody can say yet."""
@@ -106,16 +117,28 @@ def make_catalog(models: Mapping[str, Model], default_bytes: int, default_load_s
     )
 
 
-def appraise(catalog: Catalog, outlook: Outlook, known: NDArray[np.bool_] | None = None) -> Appraisal:
-    """Put a price on every model: urgency times the cost of one miss. What is not `known` is not worth fetching.
+def miss_costs(catalog: Catalog, burst_rates: Floats) -> Floats:
+    """What one miss of each model costs, in seconds of waiting.
 
     A miss makes its first request wait for the load, and those that come meanwhile for half of it on average;
     where there is an objective, each of them also misses it with the chance of `lateness`.
     """
-    meanwhile = outlook.burst_rate * catalog.load_seconds
+    meanwhile = burst_rates * catalog.load_seconds
     cost = catalog.load_seconds * (1.0 + meanwhile / 2.0) + catalog.miss_seconds * (1.0 + meanwhile)
-    cost *= catalog.weight
+    return np.asarray(cost * catalog.weight)
+
+
+def appraise(
+    catalog: Catalog, outlook: Outlook, known: NDArray[np.bool_] | None = None, trust: float = 1.0
+) -> Appraisal:
+    """Put a price on every model: urgency times the cost of one miss. What is not `known` is not worth fetching.
+
+    `trust`: misses that past fetches spared for each one that they promised to.
+    """
+    cost = miss_costs(catalog, outlook.burst_rate)
     known = np.ones(len(cost), dtype=bool) if known is None else known
-    fetch = np.where(known, outlook.late_urgency * cost, 0.0)
+    fetch = np.where(known, outlook.late_urgency * cost * trust, 0.0)
     density, smallest = fetch / catalog.bytes_, float(min(catalog.bytes_))
-    return Appraisal(catalog, outlook.urgency * cost, fetch, density, smallest, cost, known)
+    return Appraisal(
+        catalog, outlook.urgency * cost, fetch, density, smallest, cost, known, outlook.late_urgency
+    )
