@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from larder.cli.workloads import Source, load_workload
-from larder.core.attainment import Fleet, Traffic, predict
+from larder.core.appraisal import Traffic
+from larder.core.attainment import Fleet, predict
 from larder.core.outlook import make_catalog
 from larder.core.simulation.attainment import attained, standard_objectives
 from larder.core.simulation.larder import LarderPolicy, Options, declare

@@ -1,7 +1,10 @@
 """Short ways to write snapshots."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from larder.core.forecast import Forecaster
+from larder.core.outlook import appraise, make_catalog
 from larder.core.snapshot import (
     Measured,
     Model,
@@ -67,4 +70,14 @@ def snapshot(
         {w.model: w for w in held},
         {name: Rate(per_second, NOW) for name, per_second in (rates or {}).items()},
         asked_pods,
+    )
+
+
+def appraised(seen: Snapshot, forecaster: Forecaster, now: float) -> Snapshot:
+    """The same with what the forecast says of its models, which are numbered as their names are sorted."""
+    catalog = make_catalog(seen.models, MB, 1.0)
+    return replace(
+        seen,
+        appraisal=appraise(catalog, forecaster.outlook(now, catalog.load_seconds)),
+        traffic=forecaster.traffic(),
     )

@@ -15,15 +15,32 @@ np = pytest.importorskip("numpy")
 ROOT = Path(__file__).parents[2]
 
 
-def last_line(*command: str) -> str:
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
-    return done.stdout.strip().splitlines()[-1]
+def figures(*command: str) -> dict[str, float]:
+    """The last line of a benchmark, by name."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+    return {name: float(value) for name, value in (part.split("=") for part in done.stdout.split("\n")[-2].split()[1:])}
 
 
-def test_a_full_plan_and_a_cold_request_are_fast_at_a_tenth_of_the_size() -> None:
-    figures = dict(part.split("=") for part in last_line("benchmarks/plan.py", "--quick").split()[1:])
-    assert float(figures["full_10k_s"]) < 1.0
-    assert float(figures["cold_p99_ms"]) < 50.0
+def test_the_plan_benchmark_measures_a_full_plan_and_a_cold_request_at_a_tenth_of_the_size() -> None:
+    assert figures("benchmarks.plan", "--quick").keys() == {"full_10k_s", "cold_p99_ms", "rss_mb"}
+
+
+def test_the_cache_benchmark_goes_on_where_it_was_and_larder_is_ahead_in_its_short_form(tmp_path: Path) -> None:
+    runs = tmp_path / "runs.jsonl"
+    first = figures("benchmarks.cache", "--quick", "--jobs", "1", "--runs", str(runs))
+    assert first.keys() == {"f30", "worst"}
+    assert first["worst"] < 1.0
+    made = runs.read_text()
+    assert figures("benchmarks.cache", "--quick", "--jobs", "1", "--runs", str(runs)) == first
+    assert runs.read_text() == made
+
+
+def test_the_calibration_benchmark_is_within_its_bars_in_its_short_form() -> None:
+    found = figures("benchmarks.calibration", "--most", "3")
+    assert found["n"] == 3
+    assert found["mae_points"] <= 5.0
 
 
 @pytest.mark.parametrize("kind", ["timers", "daily"])

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from larder.core.attainment import Fleet, Needs, Traffic, predict, with_present_rates
+from larder.core.appraisal import Traffic
+from larder.core.attainment import Fleet, Needs, predict, with_present_rates
 from larder.core.objectives import judge, target_attainment
 from larder.core.outlook import Outlook, appraise, make_catalog
 from larder.core.sizing import needs_of

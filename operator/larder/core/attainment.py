@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from larder.core.outlook import Catalog, Floats
+from larder.core.appraisal import Catalog, Floats, Traffic
 
 FETCHED_IN_TIME = 0.4
 """Share of would-be misses of models seen before that fetching ahead prevents when memory and slots allow."""
@@ -27,15 +27,6 @@ RATE_WINDOW_SECONDS = 10.0
 SURE_DEVIATIONS = 2.0
 BURST_FACTOR = 2.0
 """What is asked now counts as a burst from so many times a usual busy interval on."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Traffic:
-    """Per model of the catalog: share of intervals with a request, requests in such an interval; and its length."""
-
-    active_share: Floats
-    burst: Floats
-    interval_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from larder.core.appraisal import Appraisal
 from larder.core.books import PodBooks
 from larder.core.eviction import shelf
-from larder.core.outlook import Appraisal
 from larder.core.placing import Draft, best_offer, evict, fits_nowhere, must_pause, place_in_free_memory, roomiest
 from larder.core.plan import Reason
 from larder.core.snapshot import Model

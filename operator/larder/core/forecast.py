@@ -19,8 +19,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from larder.core.attainment import Traffic
-from larder.core.outlook import Floats, Outlook
+from larder.core.appraisal import Floats, Traffic
+from larder.core.outlook import Outlook
 
 _Number = TypeVar("_Number", np.uint8, np.int64, np.float32, np.float64)
 
@@ -70,7 +70,6 @@ class _Newcomers:
         """The chance of a first request in each window, given none before it."""
         chance = (len(self._came) - 0.5) / max(1.0, self._exposure - self._came[0] + 1.0)
         return np.asarray(1.0 - (1.0 - min(0.5, chance)) ** np.diff(EDGES), dtype=np.float64)
-
 
 
 def _logit(chance: Floats) -> Floats:
@@ -315,4 +314,4 @@ def _horizons(
     before = np.concatenate((np.ones((len(hazards), 1)), survival[:, :-1]), axis=1)
     held = np.maximum(1.0, offset[:, None] + np.cumsum((before + survival) / 2.0 * widths, axis=1))
     too_early = hazards[:, 0] * np.clip((load_seconds - offset) / np.maximum(width, 1e-3), 0.0, 1.0)
-    return 1.0 - survival, too_early, held
+    return np.asarray(1.0 - survival), too_early, np.asarray(held)

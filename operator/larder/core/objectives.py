@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from larder.core.attainment import Fleet, Needs, Traffic, predict, predict_lost
-from larder.core.outlook import Catalog, Floats
+from larder.core.appraisal import Catalog, Floats, Traffic
+from larder.core.attainment import Fleet, Needs, predict, predict_lost
 from larder.core.snapshot import Objective, PodState, Snapshot
 
 MOST_TIMES = 16

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from larder.core.appraisal import Appraisal, Catalog, Floats
 from larder.core.snapshot import Model, Objective
-
-Floats = NDArray[np.float64]
 
 MISSED_OBJECTIVE_SECONDS = 10.0
 """A missed objective weighs as much as this much waiting."""
@@ -36,55 +35,6 @@ class Outlook:
     def reordered(self, order: NDArray[np.int64]) -> "Outlook":
         """The same for models in another order."""
         return Outlook(self.at_seconds, self.urgency[order], self.late_urgency[order], self.burst_rate[order])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Catalog:
-    """What does not change from moment to moment, as arrays in the order of `names`."""
-
-    names: tuple[str, ...]
-    index: Mapping[str, int]
-    bytes_: Floats
-    load_seconds: Floats
-    weight: Floats
-    miss_seconds: Floats
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Appraisal:
-    """Seconds of waiting spared per second by keeping, or by fetching, each model of the catalog.
-
-    `known` False: the forecast has not watched for long enough to say anything of this model.
-    """
-
-    catalog: Catalog
-    keep: Floats
-    fetch: Floats
-    fetch_density: Floats
-    smallest_bytes: float
-    miss_cost: Floats
-    known: NDArray[np.bool_]
-    late_urgency: Floats
-
-    def promised(self, name: str) -> float:
-        """Misses a second that fetching this model promises to spare, before any doubt."""
-        at = self.catalog.index.get(name)
-        return 0.0 if at is None else float(self.late_urgency[at])
-
-    def urgency(self, name: str) -> float:
-        """Misses a second that keeping this model spares."""
-        at = self.catalog.index.get(name)
-        return 0.0 if at is None else float(self.keep[at] / self.miss_cost[at])
-
-    def keep_value(self, name: str) -> float | None:
-        """What keeping this model spares; None: nobody can say yet."""
-        at = self.catalog.index.get(name)
-        return None if at is None or not self.known[at] else float(self.keep[at])
-
-    def cost_of_miss(self, name: str) -> float | None:
-        """What one miss of this model costs, in seconds of waiting; None: it is not in the catalog."""
-        at = self.catalog.index.get(name)
-        return None if at is None else float(self.miss_cost[at])
 
 
 def lateness(objective: Objective, load_seconds: float) -> float:
@@ -139,6 +89,4 @@ def appraise(
     known = np.ones(len(cost), dtype=bool) if known is None else known
     fetch = np.where(known, outlook.late_urgency * cost * trust, 0.0)
     density, smallest = fetch / catalog.bytes_, float(min(catalog.bytes_))
-    return Appraisal(
-        catalog, outlook.urgency * cost, fetch, density, smallest, cost, known, outlook.late_urgency
-    )
+    return Appraisal(catalog, outlook.urgency * cost, fetch, density, smallest, cost, known, outlook.late_urgency)

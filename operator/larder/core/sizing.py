@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from larder.core.appraisal import Catalog
 from larder.core.attainment import Fleet, Needs, busiest, predict
 from larder.core.autoscaler import Limits, desired_pods, highest_step
 from larder.core.bursts import Need, pressing_need
-from larder.core.outlook import Catalog
 from larder.core.placing import Draft
 from larder.core.plan import Reason
 from larder.core.snapshot import Model, Pod, PodState, Snapshot

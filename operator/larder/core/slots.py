@@ -13,7 +13,7 @@ BUSIEST = 0.98
 
 
 def mean_wait(slots: int, load: float, hold_seconds: float) -> float:
-    """Seconds that an arrival waits for one of `slots` slots, each held for `hold_seconds` on average; load in Erlang."""
+    """Seconds that an arrival waits for one of `slots` slots, each held so long on average; `load` in Erlang."""
     load = min(load, BUSIEST * slots)
     blocked = 1.0
     for n in range(1, slots + 1):

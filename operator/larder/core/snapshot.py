@@ -7,13 +7,9 @@ simulator), every size in bytes. A reading that is missing is None, never 0.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from larder.core.appraisal import Appraisal, Traffic
 from larder.core.plan import Reason
-
-if TYPE_CHECKING:
-    from larder.core.attainment import Traffic
-    from larder.core.outlook import Appraisal
 
 
 class PlacementState(StrEnum):
@@ -179,9 +175,9 @@ class Snapshot:
     rates: Mapping[str, Rate] = field(default_factory=dict)
     asked_pods: int | None = None
     """The number of pods that the Deployment asks for now; None: not known, then no Scale is planned."""
-    appraisal: "Appraisal | None" = None
+    appraisal: Appraisal | None = None
     """What keeping and fetching each model is worth now; None: nothing is forecast, rates and recency decide."""
-    traffic: "Traffic | None" = None
+    traffic: Traffic | None = None
     """What was asked lately, of the models of the appraisal's catalog; needed to choose the number of pods."""
     scaled_at_seconds: float | None = None
     """When the number of pods was last changed; None: not known, then it is long ago."""

@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 
 from larder.core import snapshot as core
-from larder.core.attainment import Traffic, with_present_rates
+from larder.core.appraisal import Appraisal, Catalog, Floats, Traffic
+from larder.core.attainment import with_present_rates
 from larder.core.forecast import Forecaster
 from larder.core.objectives import Verdict, judge, target_attainment
-from larder.core.outlook import Appraisal, Catalog, Floats, appraise, make_catalog
+from larder.core.outlook import appraise, make_catalog
 from larder.core.sizing import needs_of
 from larder.core.worth import ASSUMED_LOAD_SECONDS, RATE_AGE_SECONDS
 

@@ -1,17 +1,15 @@
 """Larder's own planner in the simulated world: the same `plan` as in the operator, on a snapshot of the world."""
 
-from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from larder.core.attainment import Traffic
+from larder.core.appraisal import Appraisal, Traffic
 from larder.core.forecast import Forecaster
-from larder.core.outlook import Appraisal, appraise, make_catalog, miss_costs
+from larder.core.outlook import appraise, make_catalog, miss_costs
 from larder.core.plan import Drain, Load, Plan, Reason, Retire, Scale
 from larder.core.planner import plan
-from larder.core.slots import ColdLoads
-from larder.core.trust import FetchRecord
+from larder.core.simulation.experience import Experience
 from larder.core.simulation.workload import Workload
 from larder.core.simulation.world import World
 from larder.core.snapshot import (
@@ -104,8 +102,7 @@ class LarderPolicy:
         self._scale_at = 0.0
         self._scaled_at: float | None = None
         self._execution = np.array(workload.execution_seconds)
-        self._record, self._cold_loads = FetchRecord(), ColdLoads()
-        self._left_for: dict[str, dict[str, float]] = {}
+        self._experience = Experience(self._numbers)
 
     def decide(self, world: World) -> None:
         """Play one moment."""
@@ -118,42 +115,21 @@ class LarderPolicy:
         elif all(n >= world.hardware.loads_at_once for n in world.loads_running.values()):
             return
         self._demand.advance(world.now)
-        self._judge_fetches(world)
+        self._experience.judge(world)
         appraisal = self._appraise(world)
         for _ in range(MOST_ROUNDS):
             snapshot = self._snapshot(world, appraisal)
             decided = plan(self._sized(world, snapshot) if scaling else snapshot, world.now)
             scaling = False
-            if not self._apply(world, decided):
+            if not self._apply(world, decided, appraisal):
                 return
 
     def _appraise(self, world: World) -> Appraisal:
-        seconds, forecaster = np.array(world.load_seconds), self._demand.forecaster
-        price = self._cold_loads.price(world.now, len(world.pods) * world.hardware.loads_at_once)
-        share = np.empty(len(seconds))
-        share[self._order] = price * self._catalog.load_seconds
-        share[self._order] /= miss_costs(self._catalog, forecaster.burst_rates[self._order])
-        outlook = forecaster.outlook(world.now, seconds, share)
-        return appraise(self._catalog, outlook.reordered(self._order), trust=self._record.trust)
-
-    def _judge_fetches(self, world: World) -> None:
-        """Tell the record what became of models fetched before."""
-        for name, since in self._record.open.items():
-            model = self._numbers[name]
-            used_seconds = self._next_use(world, model, since)
-            if used_seconds is None and (world.ready[model] or world.loading[model]):
-                continue
-            at_seconds = world.now if used_seconds is None else used_seconds
-            asked = {v: self._next_use(world, self._numbers[v], since) for v in self._record.victims(name)}
-            before = {v: at for v, at in asked.items() if at is not None and at <= at_seconds}
-            self._record.judge(name, at_seconds, used_seconds is not None, before)
-
-    @staticmethod
-    def _next_use(world: World, model: int, since_seconds: float) -> float | None:
-        """The first request after a time, if it came."""
-        arrivals = world.arrivals[model]
-        at = bisect_right(arrivals, since_seconds)
-        return arrivals[at] if at < len(arrivals) and arrivals[at] <= world.now else None
+        seconds, forecaster, order = np.array(world.load_seconds), self._demand.forecaster, self._order
+        costs = np.empty(len(seconds))
+        costs[order] = miss_costs(self._catalog, forecaster.burst_rates[order])
+        outlook = forecaster.outlook(world.now, seconds, self._experience.fetch_shares(world, costs))
+        return appraise(self._catalog, outlook.reordered(order), trust=self._experience.trust)
 
     def _snapshot(self, world: World, appraisal: Appraisal) -> Snapshot:
         names = self._names
@@ -224,26 +200,17 @@ class LarderPolicy:
             self._placements[key] = Placement(self._names[model], f"p{pod}", state, world.sizes[model], since)
         world.changed.clear()
 
-    def _apply(self, world: World, decided: Plan) -> bool:
+    def _apply(self, world: World, decided: Plan, appraisal: Appraisal) -> bool:
         """Apply the plan; whether it drained anything, so that another may follow at this moment."""
         drained = False
         for action in decided.actions:
             if isinstance(action, Load):
-                prefetch = action.reason is Reason.FORECAST
-                model = self._numbers[action.model]
-                world.load(model, int(action.pod[1:]), prefetch)
-                self._cold_loads.began(
-                    world.now, world.load_seconds[model], 0 if prefetch else world.waiting_count(model)
-                )
-                if prefetch:
-                    urgency, victims = appraisal.promised(action.model), self._left_for.pop(action.model, {})
-                    self._record.fetched(action.model, urgency, world.now, world.load_seconds[model], victims)
+                self._experience.loads(world, action, appraisal)
+                world.load(self._numbers[action.model], int(action.pod[1:]), action.reason is Reason.FORECAST)
             elif isinstance(action, Drain):
+                self._experience.drains(action, appraisal)
                 world.evict(self._numbers[action.model], int(action.pod[1:]))
                 drained = True
-                if action.reason is Reason.FORECAST and action.for_model is not None:
-                    victims = self._left_for.setdefault(action.for_model, {})
-                    victims[action.model] = appraisal.urgency(action.model)
             elif isinstance(action, Scale):
                 self._scale(world, action.pods)
             elif isinstance(action, Retire):
