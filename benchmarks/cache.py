@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -142,9 +142,9 @@ def play(cell: Cell, shared: Path, name: str) -> dict[str, float]:
 
 
 class Grid:
-    """Cells over a pool of processes and a file of runs."""
+    """Cells over a pool of workers and a file of runs."""
 
-    def __init__(self, pool: ProcessPoolExecutor, runs: Runs, shared: Path) -> None:
+    def __init__(self, pool: Executor, runs: Runs, shared: Path) -> None:
         self._pool, self._runs, self._shared = pool, runs, shared
 
     def play(self, todo: list[Cell], names: tuple[str, ...] | None) -> Iterator[Result]:
