@@ -57,16 +57,11 @@ bench-coldstart: venv ## what a cold request costs over Triton's own load, and o
 bench-gateway: venv ## what the gateway costs a hot request, over a plain Envoy and direct (ten minutes; root)
 	$(BIN)/python -m benchmarks.gateway
 
-<<<<<<< HEAD
 bench-streams: venv ## what ModelStreamInfer costs through the activator
 	$(BIN)/python -m benchmarks.streams
 
-bench-cache: venv ## Larder against every classical cache policy (an hour on one core)
-	$(BIN)/python -m benchmarks.cache
-=======
 bench-cache: venv ## Larder against every classical cache policy (an hour on one core; ARGS="--jobs 1")
 	$(BIN)/python -m benchmarks.cache $(ARGS)
->>>>>>> fb643c3 (The short form of the cache benchmark runs in one process; what fetching learns is written down)
 
 bench-fleet: venv ## pod-hours of Larder, ModelMesh-like, KEDA-like and static fleets
 	$(BIN)/python -m benchmarks.fleet
