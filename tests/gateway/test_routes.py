@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from larder.api.names import RESIDENCY_ANNOTATION
+from larder.api.names import RESIDENCY_ANNOTATION, SERVING_GATE
 from larder.gateway.routes import HINT_SECONDS, Hint, build, in_force, newest, parse_pod, unexpired
 from tests.gateway import builders
 from tests.gateway.builders import residency
@@ -33,6 +33,17 @@ def test_a_record_of_another_container_counts_for_nothing():
 def test_a_terminating_pod_serves_nothing_but_its_version_is_known():
     manifest = builders.pod("p", "10.0.0.1", residency(A, 3, "m"))
     manifest["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    found = build([parse_pod(manifest)], {})
+    assert (found.copies, found.versions) == ({}, {"uid-of-p": (1, 3)})
+
+
+def test_a_pod_whose_node_is_lost_serves_nothing_but_its_version_is_known():
+    manifest = builders.pod("p", "10.0.0.1", residency(A, 3, "m"))
+    since = {"Ready": "2026-01-01T00:00:09Z", "ContainersReady": "2026-01-01T00:00:00Z"}
+    since[SERVING_GATE] = since["ContainersReady"]
+    manifest["status"]["conditions"] = [
+        {"type": name, "status": str(name != "Ready"), "lastTransitionTime": when} for name, when in since.items()
+    ]
     found = build([parse_pod(manifest)], {})
     assert (found.copies, found.versions) == ({}, {"uid-of-p": (1, 3)})
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from larder.api import names
+from larder.api.reach import is_node_lost
 from larder.api.residency import Residency, decode
 from larder.errors import InvalidInputError
 
@@ -20,7 +21,10 @@ Version = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A Triton pod as the API server shows it. `container_id` is empty while container `triton` does not run."""
+    """A Triton pod as the API server shows it. `container_id` is empty while container `triton` does not run.
+
+    `lost`: its node is, so that nothing that is sent there arrives.
+    """
 
     uid: str
     name: str
@@ -28,6 +32,7 @@ class Pod:
     container_id: str
     serving: bool
     terminating: bool
+    lost: bool = False
     published: Residency | None = None
 
 
@@ -105,6 +110,7 @@ def parse_pod(manifest: Manifest) -> Pod:
         container_id=running.get("containerID") or "",
         serving=bool(running.get("ready")),
         terminating=meta.get("deletionTimestamp") is not None or status.get("phase") in ("Succeeded", "Failed"),
+        lost=is_node_lost(status, names.SERVING_GATE),
         published=_decoded(annotation),
     )
 
@@ -133,11 +139,11 @@ def in_force(pod: Pod, hint: Hint | None) -> Residency | None:
 
 
 def _served(pod: Pod, hint: Hint | None) -> _Served | None:
-    """A terminating pod keeps its version and serves nothing."""
+    """A pod that is terminating or lost keeps its version and serves nothing."""
     record = in_force(pod, hint)
     if record is None:
         return None
-    if pod.terminating or not pod.ip:
+    if pod.terminating or pod.lost or not pod.ip:
         return _Served(record.version, None, frozenset())
     endpoint = Endpoint(pod.uid, pod.name, pod.ip, record.version)
     return _Served(record.version, endpoint, frozenset(record.routable))

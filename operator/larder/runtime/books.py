@@ -105,6 +105,11 @@ class PodBook:
         """Why nothing more is loaded here: an unload that does not end, or memory that did not come back."""
         return self.leaking or self.unreturned
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether nothing says that what is sent to the pod does not arrive."""
+        return not self.silent and not self.view.lost
+
     def forget_container(self) -> None:
         """The container is another one: nothing of what was loaded is there any more."""
         self.adopted, self.silent, self.leaking, self.unreturned, self.measuring = "", False, "", "", ""

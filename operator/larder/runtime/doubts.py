@@ -39,7 +39,7 @@ class Doubts:
         now, again = self.state.clock.unix(), None
         for book in self.state.books.pods.values():
             doubtful = [name for name in waiting if _is_ready(book, name) and name not in book.changing]
-            if not doubtful or not book.is_adopted or book.silent:
+            if not doubtful or not book.is_adopted or not book.is_reached:
                 continue
             again = now + AFTER_SECONDS
             settled = [name for name in doubtful if now - book.placements[name].since_seconds >= AFTER_SECONDS]

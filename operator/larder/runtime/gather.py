@@ -167,7 +167,7 @@ def _own_bytes(model: Model, book: ModelBook) -> int | None:
 def _state(book: PodBook) -> core.PodState:
     if book.view.deleting:
         return core.PodState.TERMINATING
-    if not book.is_adopted or book.silent:
+    if not book.is_adopted or not book.is_reached:
         return core.PodState.STARTING
     if book.retirement is not None:
         return core.PodState.RETIRING
@@ -205,7 +205,7 @@ def _model(model: Model, books: Books, serving: Mapping[str, Model], default_byt
 
 def _placement_state(book: PodBook, placement: core.Placement) -> core.PlacementState:
     """A copy on a pod that does not answer is none that serves, and its memory is not free."""
-    if book.silent and placement.state is core.PlacementState.READY:
+    if not book.is_reached and placement.state is core.PlacementState.READY:
         return core.PlacementState.DRAINING
     return placement.state
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from larder.api import names
 from larder.api.conditions import ConditionReason
 from larder.api.quantities import parse_time
+from larder.api.reach import is_node_lost
 from larder.api.resources import Manifest
 
 _MAIN_CONTAINER: Final = {names.TRITON: "triton", names.GATEWAY: "activator"}
@@ -28,6 +29,7 @@ class PodView:
 
     `ended_for_memory`: the kernel ended the main container, or the one before it, for want of memory.
     `creating`: it has a node and its containers do not start, be it for a volume that can't be mounted.
+    `lost`: Kubernetes gave its node up.
     """
 
     namespace: str
@@ -47,6 +49,7 @@ class PodView:
     retiring: str = ""
     template: str = ""
     ended_for_memory: bool = False
+    lost: bool = False
     trouble: Trouble | None = None
 
 
@@ -77,6 +80,7 @@ def parse_pod(manifest: Manifest) -> PodView:
         retiring=(meta.get("annotations") or {}).get(names.RETIREMENT_ANNOTATION, ""),
         template=labels.get(names.TEMPLATE_LABEL, ""),
         ended_for_memory=_ended_for_memory(main),
+        lost=is_node_lost(status, names.SERVING_GATE),
         trouble=_trouble(meta["name"], status, conditions),
     )
 
