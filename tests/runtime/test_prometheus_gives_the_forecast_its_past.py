@@ -45,7 +45,7 @@ def told(stage):
 
 
 async def pool_of_two(stage):
-    await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi"})
+    await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
     for name in "ab":
         await stage.model(name)
     await stage.triton(a=FakeModel(), b=FakeModel())
