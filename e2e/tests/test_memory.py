@@ -52,7 +52,6 @@ def test_a_model_that_triples_at_its_first_large_batch_sends_others_away_before_
         until_measured(stage, "hungry", PROBE_MIB[0] + 130, PROBE_MIB[1] + 130)
         assert pool.ask("hungry").load == before["hungry"]
         until_told(stage, "MemoryPressure", "as measured")
-        assert {pool.ask(name).status for name in ("alpha", "hungry")} == {200}
 
 
 def test_a_model_that_gives_nothing_back_makes_its_pod_leak_and_others_are_served_elsewhere(stage: Stage) -> None:
@@ -74,7 +73,7 @@ def test_a_model_that_gives_nothing_back_makes_its_pod_leak_and_others_are_serve
 
 def test_a_pod_whose_unload_never_ends_takes_no_more_models(stage: Stage) -> None:
     settings: dict[str, Any] = {"loading": {"unloadTimeout": "1s"}, "memory": MEMORY}
-    stage.pool(models.probe("endless", execute_seconds=50) | probes("alpha"), **settings)
+    stage.pool(models.probe("endless", execute_seconds=15) | probes("alpha"), **settings)
     stage.model("endless")
     stage.model("alpha")
     with stage.clients() as pool, ThreadPoolExecutor(1) as thread:
