@@ -12,7 +12,7 @@ from larder.api.quantities import parse_bytes
 MIB = 1024 * 1024
 PROBE_MIB = (50, 75)
 """What a probe with 40 MiB of its own is measured to take, from and to: a Python process with numpy is the rest."""
-MEMORY = {"budget": "300Mi", "base": "40Mi", "defaultModelMemory": "64Mi", "highWatermark": 90, "lowWatermark": 60}
+MEMORY = {"budget": "300Mi", "base": "40Mi", "defaultModelMemory": "64Mi", "highWatermark": 90, "lowWatermark": 75}
 
 
 def measured_mib(model: Manifest | None) -> float | None:
