@@ -17,6 +17,7 @@ from e2e import models
 from e2e.tests.stage import Pool, Stage, probes
 
 SECONDS = 40.0
+COUNTED_SECONDS = 5.0
 FILES = probes("alpha", "beta")
 
 
@@ -38,6 +39,15 @@ def sync_client(pool: Pool, protocol: str) -> Any:
     return tritonclient.grpc.InferenceServerClient(pool.grpc)
 
 
+def until_counted(statistics: Callable[[], list[dict[str, Any]]]) -> None:
+    """Wait until one inference is counted: Triton answers first and counts then."""
+    deadline = time.monotonic() + COUNTED_SECONDS
+    while (counts := [int(entry.get("inference_count", 0)) for entry in statistics()]) != [1]:
+        assert counts == [0], counts
+        assert time.monotonic() < deadline, "Triton did not count an inference that it answered"
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_a_sync_client_finds_one_triton_server_with_every_model(stage: Stage, protocol: str) -> None:
     stage.pool(FILES)
@@ -56,8 +66,7 @@ def test_a_sync_client_finds_one_triton_server_with_every_model(stage: Stage, pr
         assert client.get_model_metadata("alpha", **json)["name"] == "alpha"
         config = client.get_model_config("alpha", **json)
         assert config.get("config", config)["backend"] == "python"
-        statistics = client.get_inference_statistics("alpha", **json)["model_stats"]
-        assert [int(entry["inference_count"]) for entry in statistics] == [1]
+        until_counted(lambda: client.get_inference_statistics("alpha", **json)["model_stats"])
         assert names(client.get_model_repository_index(**json)) >= {"alpha", "beta"}
         assert client.infer("beta", [number_input(library, 1)]).as_numpy("MODEL")[0] == b"beta"
 
