@@ -12,7 +12,7 @@ from e2e.kube import Kube, Manifest
 
 SECOND: Final = "node2"
 NOTICED_SECONDS: Final = 90.0
-"""The control plane gives a node 40 to 50 s before it says that it is lost."""
+"""The control plane gives a node 25 s before it says that it is lost, others twice as long."""
 BACK_SECONDS: Final = 60.0
 
 
