@@ -27,7 +27,7 @@ render: venv ## put the custom resources into the chart, and the chart into mani
 	$(BIN)/python -m tools.render
 
 unit: venv ## unit tests only, seconds
-	$(BIN)/pytest tests
+	$(BIN)/pytest -n auto tests
 
 cluster-up: venv ## a real Kubernetes on this machine (root, Debian 12)
 	$(BIN)/python -m e2e.cluster up

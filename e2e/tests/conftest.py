@@ -9,18 +9,22 @@ import pytest
 
 from e2e import chart, diagnosis
 from e2e import target as targets
+from e2e.cluster.store import locked
 from e2e.kube import Kube
 from e2e.target import Target
 from e2e.tests.stage import Stage, new_namespace
 
 FAILED = pytest.StashKey[bool]()
+INSTALL_SECONDS = 600.0
 
 
 @pytest.fixture(scope="session")
-def target() -> Target:
-    """The cluster, brought up where it is not, with the present chart installed."""
-    found = targets.use()
-    install(found)
+def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """The cluster, brought up where it is not, with the present chart installed: by one worker after the other."""
+    shared_by_workers = tmp_path_factory.getbasetemp().parent
+    with locked(shared_by_workers / "install.lock", timeout_seconds=INSTALL_SECONDS, waiting=print):
+        found = targets.use()
+        install(found)
     return found
 
 
