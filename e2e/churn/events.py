@@ -12,8 +12,8 @@ from e2e import chart
 from e2e.churn import host
 from e2e.churn.plan import PODS_MAX, PODS_MIN, Event
 from e2e.churn.setting import PROMETHEUS, Scene, is_rolled_out
-from e2e.cluster import containers, lifecycle
-from e2e.kube import Manifest
+from e2e.cluster import api, containers, lifecycle
+from e2e.kube import Manifest, WaitTimeoutError
 from e2e.tests.stage import POOL, condition_of
 from larder.api.names import COMPONENT_LABEL, GATEWAY, POOL_LABEL, TRITON, gateway_name
 from larder.errors import UnavailableError
@@ -88,7 +88,11 @@ def operator_killed(scene: Scene, away_seconds: float) -> None:
 def api_server_away(scene: Scene, away_seconds: float) -> None:
     """The API server is killed, stays away, and is started again."""
     lifecycle.kill_for(scene.settings, API_SERVER, away_seconds)
-    scene.kube.until_all("Node", bool, RECOVERED_SECONDS, "the API server answers")
+    deadline = time.monotonic() + RECOVERED_SECONDS
+    while not api.is_ready(scene.settings):
+        if time.monotonic() > deadline:
+            raise WaitTimeoutError(f"the API server does not answer {RECOVERED_SECONDS:.0f} s after it was started")
+        time.sleep(0.1)
     _until_ready(scene)
 
 

@@ -33,8 +33,10 @@ def free_address():
     return next(_addresses)
 
 
-def residency(container, generation, *models, term=1, draining=()):
-    listed = {name: Resident() for name in models} | {name: Resident(routable=False) for name in draining}
+def residency(container, generation, *models, term=1, draining=(), since=0.0):
+    listed = {name: Resident(since_seconds=since) for name in models} | {
+        name: Resident(routable=False) for name in draining
+    }
     return Residency(container, term, generation, listed)
 
 

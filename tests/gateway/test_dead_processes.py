@@ -100,9 +100,20 @@ async def test_a_request_that_ends_each_process_that_it_runs_in_is_given_up_with
             await operator.send(Hint("uid-of-p", residency(CONTAINER, 2 * turn + 2)))
             await operator.until(Waiting, lambda message: "m" in message.models)
             operator.last.clear()
-            await operator.send(Hint("uid-of-p", residency(CONTAINER, 2 * turn + 3, "m")))
+            await operator.send(Hint("uid-of-p", residency(CONTAINER, 2 * turn + 3, "m", since=turn + 1.0)))
         status, sentence = await asked
     assert (status, "not run again" in sentence) == (500, True)
+
+
+async def test_a_dead_process_is_one_loss_however_often_other_models_of_its_pod_change():
+    fake = FakePod("p", {"m"}, {"m": DEAD})
+    async with a_model_on(fake) as (gateway, operator):
+        asked = asyncio.create_task(ask(gateway, "http"))
+        for turn in range(MOST_LOSSES + 1):
+            await fake.until_ran(turn + 1)
+            await operator.send(Hint("uid-of-p", residency(CONTAINER, turn + 2, "m", f"other-{turn}")))
+        fake.failing.clear()
+        assert await asked == "p/m/r"
 
 
 async def test_a_dead_process_that_is_met_again_before_its_reload_is_no_other_loss():

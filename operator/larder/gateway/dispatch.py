@@ -83,14 +83,13 @@ class Losses:
     """How often one request may have been what ended its model. A dead process is met again until it is replaced."""
 
     count: int = 0
-    _dead: set[tuple[str, Version]] = field(default_factory=set)
+    _dead: set[tuple[str, float | None]] = field(default_factory=set)
 
-    def note(self, endpoint: Endpoint, outcome: Broken) -> None:
-        """Count every connection that was cut, and a dead process once for the record by which it was met."""
-        copy = (endpoint.pod_uid, endpoint.version)
-        self.count += outcome.cut and copy not in self._dead
+    def note(self, load: tuple[str, float | None], outcome: Broken) -> None:
+        """Count every connection that was cut, and a dead process once for its load: the pod, and since when."""
+        self.count += outcome.cut and load not in self._dead
         if outcome.dead:
-            self._dead.add(copy)
+            self._dead.add(load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +126,7 @@ class Dispatcher:
         lost = Losses()
         while True:
             endpoint = await self._turn(order)
+            load = (endpoint.pod_uid, self._state.table.since(endpoint.pod_uid, order.model))
             outcome = await self._try(endpoint, order.model, attempt)
             if isinstance(outcome, Answered):
                 return outcome.value
@@ -134,7 +134,7 @@ class Dispatcher:
             if isinstance(outcome, Broken):
                 if outcome.sent and not order.repeatable:
                     raise refusals.broken(order.model, outcome.message)
-                lost.note(endpoint, outcome)
+                lost.note(load, outcome)
                 if lost.count >= MOST_LOSSES:
                     raise refusals.deadly(order.model, lost.count, outcome.message)
 
