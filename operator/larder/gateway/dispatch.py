@@ -64,6 +64,9 @@ class Broken:
     dead: bool = False
 
 
+Load = tuple[str, float | None]
+"""One load of a model: the pod, and since when it is there."""
+
 Outcome = Answered[T] | Stale | Full | Broken
 Attempt = Callable[[Endpoint], Awaitable[Outcome[T]]]
 
@@ -83,10 +86,10 @@ class Losses:
     """How often one request may have been what ended its model. A dead process is met again until it is replaced."""
 
     count: int = 0
-    _dead: set[tuple[str, float | None]] = field(default_factory=set)
+    _dead: set[Load] = field(default_factory=set)
 
-    def note(self, load: tuple[str, float | None], outcome: Broken) -> None:
-        """Count every connection that was cut, and a dead process once for its load: the pod, and since when."""
+    def note(self, load: Load, outcome: Broken) -> None:
+        """Count every connection that was cut, and a dead process once for its load."""
         self.count += outcome.cut and load not in self._dead
         if outcome.dead:
             self._dead.add(load)
@@ -126,7 +129,7 @@ class Dispatcher:
         lost = Losses()
         while True:
             endpoint = await self._turn(order)
-            load = (endpoint.pod_uid, self._state.table.since(endpoint.pod_uid, order.model))
+            load = self._load(endpoint, order.model)
             outcome = await self._try(endpoint, order.model, attempt)
             if isinstance(outcome, Answered):
                 return outcome.value
@@ -137,6 +140,10 @@ class Dispatcher:
                 lost.note(load, outcome)
                 if lost.count >= MOST_LOSSES:
                     raise refusals.deadly(order.model, lost.count, outcome.message)
+
+    def _load(self, endpoint: Endpoint, model: str) -> Load:
+        resident = self._state.resident(endpoint.pod_uid, model)
+        return endpoint.pod_uid, None if resident is None else resident.since_seconds
 
     def check(self, model: str) -> None:
         """Raise the RefusalError for a model that nobody declares or that can't be had now."""

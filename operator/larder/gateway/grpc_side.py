@@ -2,17 +2,16 @@
 
 import json
 import logging
-from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
-from grpc import aio
 from tritonclient.grpc import service_pb2
 
 from larder.errors import InvalidInputError, LarderError
 from larder.gateway import protocol, refusals
 from larder.gateway.dispatch import Dispatcher, Order
+from larder.gateway.grpc_server import Context, Handler
 from larder.gateway.grpc_upstream import GrpcUpstream, Request, Response, passed_on
 from larder.gateway.holding import REQUEST_OVERHEAD_BYTES
 from larder.gateway.pool_answers import PoolAnswers
@@ -23,15 +22,8 @@ from larder.gateway.state import State
 
 log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    _Handler = grpc.GenericRpcHandler[bytes, bytes]
-else:
-    _Handler = grpc.GenericRpcHandler
 
-Context = aio.ServicerContext[bytes, bytes]
-
-
-class GrpcSide(_Handler):
+class GrpcSide(Handler):
     """Answers every unary method of Triton's service; others are UNIMPLEMENTED."""
 
     def __init__(

@@ -127,12 +127,12 @@ class LastSeen:
                 self._shelf.drop(model)
 
     async def _look(self, model: str, endpoint: Endpoint) -> None:
-        revision = self._state.revision(endpoint.pod_uid, model)
+        resident = self._state.resident(endpoint.pod_uid, model)
         http, grpc = await self._ask(model, endpoint, _OPERATIONS)
-        if revision is None or http.keys() != set(_OPERATIONS) or grpc.keys() != set(_OPERATIONS):
+        if resident is None or http.keys() != set(_OPERATIONS) or grpc.keys() != set(_OPERATIONS):
             return
         versions = tuple(json.loads(http[Operation.METADATA]).get("versions", ()))
-        self._shelf.put(model, Seen(revision, versions, http, grpc))
+        self._shelf.put(model, Seen(resident.revision, versions, http, grpc))
 
     async def _count(self, model: str, endpoint: Endpoint) -> None:
         """Take the statistics of a model that leaves its last pod, if it is there still."""

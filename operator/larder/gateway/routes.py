@@ -59,7 +59,6 @@ class _Served:
     version: Version
     endpoint: Endpoint | None
     models: frozenset[str]
-    since: Mapping[str, float] = field(default_factory=dict)
 
 
 Copies = tuple[Endpoint, ...]
@@ -86,11 +85,6 @@ class Table:
         self.copies = dict(self.copies)
         changed = (before.models if before else frozenset()) | (now.models if now else frozenset())
         return {model: self._replace(model, uid, now) for model in changed}
-
-    def since(self, uid: str, model: str) -> float | None:
-        """Since when the model's load of now is on the pod (Unix seconds): it tells one load from the next."""
-        served = self._served.get(uid)
-        return None if served is None else served.since.get(model)
 
     def _replace(self, model: str, uid: str, now: _Served | None) -> Copies:
         before = self.copies.get(model, ())
@@ -152,8 +146,7 @@ def _served(pod: Pod, hint: Hint | None) -> _Served | None:
     if pod.terminating or pod.lost or not pod.ip:
         return _Served(record.version, None, frozenset())
     endpoint = Endpoint(pod.uid, pod.name, pod.ip, record.version)
-    since = {name: resident.since_seconds for name, resident in record.models.items()}
-    return _Served(record.version, endpoint, frozenset(record.routable), since)
+    return _Served(record.version, endpoint, frozenset(record.routable))
 
 
 def build(pods: Iterable[Pod], hints: Mapping[str, Hint]) -> Table:

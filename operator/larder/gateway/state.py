@@ -11,6 +11,7 @@ from math import inf
 
 from larder.api.demand import Dead, Failure, Prediction, Waiting
 from larder.api.demand import Hint as HintMessage
+from larder.api.residency import Resident
 from larder.gateway import routes
 from larder.gateway.board import Entry
 from larder.gateway.holding import Failures, Held, KnownFailure, Room, Ticket
@@ -175,12 +176,11 @@ class State:
         declared = (self.models or {}).get(model)
         return None if declared is None else declared.revision
 
-    def revision(self, pod_uid: str, model: str) -> str | None:
-        """Return the revision of a copy; None where there is none."""
+    def resident(self, pod_uid: str, model: str) -> Resident | None:
+        """Return what the pod's record in force says of a copy; None where there is none."""
         pod = (self.pods or {}).get(pod_uid)
         record = None if pod is None else routes.in_force(pod, self._hints.get(pod_uid))
-        resident = None if record is None else record.models.get(model)
-        return None if resident is None else resident.revision
+        return None if record is None else record.models.get(model)
 
     def answer_seconds(self, model: str) -> float:
         """Within which an answer meets the objective of a model that had to be loaded; infinite without one."""

@@ -8,13 +8,13 @@ way ends after the answer.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import grpc
-from grpc import aio
 
 from larder.errors import InvalidInputError, LarderError
 from larder.gateway import refusals, stream_protocol
+from larder.gateway.grpc_server import Context, Handler
 from larder.gateway.grpc_upstream import passed_on
 from larder.gateway.holding import REQUEST_OVERHEAD_BYTES
 from larder.gateway.lanes import STREAM, Lane, Pending, Upstreams
@@ -28,17 +28,11 @@ from larder.gateway.stream_upstream import End
 
 log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    _Handler = grpc.GenericRpcHandler[bytes, bytes]
-else:
-    _Handler = grpc.GenericRpcHandler
-
-Context = aio.ServicerContext[bytes, bytes]
 MOST_BYTES: Final = 16 * 1024 * 1024
 """A client's stream is read no further while so much of it is on its way to pods."""
 
 
-class Streams(_Handler):
+class Streams(Handler):
     """Answers ModelStreamInfer, and knows every client stream that is open here."""
 
     def __init__(self, settings: Settings, parts: Upstreams, metrics: Metrics) -> None:
