@@ -1,6 +1,6 @@
 """Readings of one pod's memory: from the meter beside Triton, or on a GPU from Triton's own metrics.
 
-Errors of aiohttp stop here. `Meter.read` returns what was seen after it was called.
+Errors of aiohttp stop here. `read` returns what was seen after it was called.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
 import aiohttp
 
@@ -27,16 +27,6 @@ GPU_INTERVAL_SECONDS: Final = 0.25
 _GPU_MEMORY: Final = re.compile(r"^nv_gpu_memory_used_bytes(?:\{[^}]*\})? ([0-9.eE+]+)\s*$", re.MULTILINE)
 _LOST: Final = (aiohttp.ClientError, OSError, TimeoutError, RuntimeError, ValueError, InvalidInputError)
 """aiohttp raises RuntimeError where its session was closed meanwhile."""
-
-
-class Meter(Protocol):
-    """One open meter."""
-
-    def readings(self) -> AsyncIterator[Reading]:
-        """Yield what the meter says, until it is lost."""
-
-    async def read(self) -> Reading:
-        """Return a reading that was taken after this call began."""
 
 
 class PodMeter:
@@ -116,7 +106,7 @@ def gpu_bytes(page: str, address: str) -> int:
 
 
 @asynccontextmanager
-async def open_meter(address: str, token: str) -> AsyncIterator[Meter]:
+async def open_meter(address: str, token: str) -> AsyncIterator[PodMeter]:
     """Yield the meter at `host:port`; it is asked when it is used."""
     async with aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {token}"}, read_bufsize=MAX_LINE_BYTES
@@ -125,7 +115,7 @@ async def open_meter(address: str, token: str) -> AsyncIterator[Meter]:
 
 
 @asynccontextmanager
-async def open_gpu_meter(address: str, token: str) -> AsyncIterator[Meter]:
+async def open_gpu_meter(address: str, token: str) -> AsyncIterator[GpuMeter]:
     """Yield the meter of a pod with a GPU, from Triton's metrics at `host:port`; they need no token."""
     del token
     async with aiohttp.ClientSession() as session:

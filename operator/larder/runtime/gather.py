@@ -113,6 +113,10 @@ class Sizes:
         size = size_bytes(model, self.books, self.serving, self.pool.memory.default_model_bytes)
         return placement.memory_bytes if size is None else size
 
+    def standings(self, book: PodBook) -> metering.Standings:
+        """What each model on a pod counts with now, and whether it is changing there."""
+        return standings(book, self.counted_bytes)
+
 
 def withheld_bytes(book: PodBook, standing: metering.Standings) -> int:
     """What is taken on a pod beyond what is counted; while its meter is away, what it was last."""

@@ -15,7 +15,7 @@ from larder.core.snapshot import PlacementState
 from larder.errors import LarderError
 from larder.runtime.arriving import load
 from larder.runtime.books import PodBook
-from larder.runtime.gather import Sizes, capacity_bytes, standings, withheld_bytes
+from larder.runtime.gather import capacity_bytes, withheld_bytes
 from larder.runtime.leaving import await_gone, stop_routing
 from larder.runtime.state import CALL_SECONDS, PoolState
 
@@ -72,7 +72,7 @@ async def _restart(state: PoolState, book: PodBook, model: str, judged: Judged) 
 
 def _fits(state: PoolState, book: PodBook) -> bool:
     """Whether what counts on a pod now, the copy that is to come back included, is within what models may take."""
-    standing = standings(book, Sizes(state.pool, state.declared.serving, state.books).counted_bytes)
+    standing = state.sizes.standings(book)
     counted = sum(one.counted_bytes for one in standing.values()) + withheld_bytes(book, standing)
     return counted + book.reloading_bytes + sum(book.unmanaged.values()) <= capacity_bytes(state.pool)
 

@@ -19,7 +19,7 @@ from larder.core.snapshot import PlacementState
 from larder.core.units import format_bytes
 from larder.errors import InvalidInputError, LarderError
 from larder.runtime.books import PodBook, resized
-from larder.runtime.gather import Sizes, capacity_bytes, standings, withheld_bytes
+from larder.runtime.gather import capacity_bytes, withheld_bytes
 from larder.runtime.healing import Judged, begin_restart
 from larder.runtime.state import PoolState
 
@@ -93,7 +93,7 @@ class Metering:
         self._end(link)
         if not for_memory:
             return
-        standing = self._standings(book)
+        standing = self._state.sizes.standings(book)
         loading = [name for name, p in book.placements.items() if p.state is PlacementState.LOADING]
         counted = {name: standing[name].counted_bytes for name in standing}
         name = loading[0] if len(loading) == 1 else _grown_last(link)
@@ -138,12 +138,12 @@ class Metering:
     def _lost(self, link: Link) -> None:
         """What was withheld stays withheld; the ledger begins anew with the next reading, whatever its number."""
         book = link.book
-        book.withheld_bytes = withheld_bytes(book, self._standings(book))
+        book.withheld_bytes = withheld_bytes(book, self._state.sizes.standings(book))
         book.ledger, book.is_metered, book.measuring = core.Ledger(), False, ""
         link.meter, link.sequence, link.asked, link.own, link.kills = None, -1, False, {}, None
 
     def _watch(self, link: Link) -> None:
-        book, standing = link.book, self._standings(link.book)
+        book, standing = link.book, self._state.sizes.standings(link.book)
         book.ledger = core.watch(book.ledger, standing)
         changing = any(one.is_changing for one in standing.values())
         if book.ledger.touched and not changing and not link.asked and link.meter is not None:
@@ -173,7 +173,7 @@ class Metering:
             return
         total = use.total_bytes + reading.shared_bytes
         self._look_for_kills(link, use, reading.kills, total)
-        standing = self._standings(book)
+        standing = self._state.sizes.standings(book)
         book.ledger = core.watch(book.ledger, standing)
         if asked or not book.ledger.touched or any(one.is_changing for one in standing.values()):
             self._take(link, use, total)
@@ -185,7 +185,7 @@ class Metering:
         book, state = link.book, self._state
         base = state.pool.memory.base_bytes + sum(book.unmanaged.values())
         sample = core.Sample(total_bytes, base, state.clock.unix(), use.models)
-        standing, models = self._standings(book), state.books.models
+        standing, models = self._state.sizes.standings(book), state.books.models
         before = withheld_bytes(book, standing)
         used = {name: models[name].last_used_seconds or 0.0 for name in standing if name in models}
         book.ledger, lessons = core.take(book.ledger, standing, sample, used)
@@ -196,7 +196,7 @@ class Metering:
                 link.grown = (lesson.model, sample.at_seconds)
             self._apply(book, lesson)
         self._look_for_leak(book)
-        after = withheld_bytes(book, self._standings(book))
+        after = withheld_bytes(book, self._state.sizes.standings(book))
         if (
             first
             or lessons
@@ -263,10 +263,6 @@ class Metering:
     def _too_much(self, book: PodBook, model: str, bytes_then: int | None) -> None:
         if bytes_then is not None:
             self._apply(book, core.Lesson(model, bytes_then))
-
-    def _standings(self, book: PodBook) -> core.Standings:
-        state = self._state
-        return standings(book, Sizes(state.pool, state.declared.serving, state.books).counted_bytes)
 
 
 def _grown_last(link: Link) -> str | None:

@@ -139,8 +139,7 @@ class PoolLoop:
         """One round; return the seconds until the next one is due without any change."""
         began = self.state.clock.monotonic()
         self._sync()
-        self._foresee()
-        snapshot, now = self._look(), self.state.clock.unix()
+        snapshot, now = self._foresee(), self.state.clock.unix()
         decided = await self._plan(snapshot, now)
         self.state.forecasts.judge(snapshot)
         self.state.books.desired_pods = decided.desired_pods
@@ -185,8 +184,11 @@ class PoolLoop:
         return Asked(pods if fresh else deployed.pods, deployed.ready_pods)
 
     def _look(self) -> Snapshot:
+        return self._with_expected(self._gather())
+
+    def _with_expected(self, gathered: Snapshot) -> Snapshot:
         return replace(
-            self._expected.onto(self._gather()),
+            self._expected.onto(gathered),
             scaled_at_seconds=self._unix(self._changed_seconds),
             known_since_seconds=self._unix(self._known_seconds),
         )
@@ -201,8 +203,8 @@ class PoolLoop:
         models = self._models or models_of(state.pool, state.declared.serving, state.books)
         return gather(state.pool, models, state.books, state.gateways.heard(), self._asked())
 
-    def _foresee(self) -> None:
-        """Ask the forecast. While a gateway is silent, what is asked may be more than is known."""
+    def _foresee(self) -> Snapshot:
+        """The present with its forecast. While a gateway is silent, what is asked may be more than is known."""
         state, now = self.state, self.state.clock.monotonic()
         self._changed_seconds = now if self._changed_seconds is None else self._changed_seconds
         known = now if self._known_seconds is None else self._known_seconds
@@ -210,7 +212,9 @@ class PoolLoop:
         state.forecasts.declare(state.declared.serving)
         state.forecasts.advance(state.gateways.take_coverage)
         self._models = models_of(state.pool, state.declared.serving, state.books)
-        self._expected = state.forecasts.expected(self._gather(), state.clock.unix())
+        gathered = self._gather()
+        self._expected = state.forecasts.expected(gathered, state.clock.unix())
+        return self._with_expected(gathered)
 
     def _sync(self) -> None:
         state = self.state

@@ -9,7 +9,7 @@ from larder.api.conditions import Condition, ConditionReason, PoolCondition
 from larder.api.status import ModelPoolStatus
 from larder.core.objectives import Verdict
 from larder.runtime.books import Books, PodBook
-from larder.runtime.gather import Sizes, standings, withheld_bytes
+from larder.runtime.gather import Sizes, withheld_bytes
 from larder.runtime.model_status import Facts, is_resident
 from larder.runtime.past import NOT_CONFIGURED, Reading, explained
 from larder.runtime.pods import PodView, Trouble
@@ -64,8 +64,7 @@ def _used_bytes(given: Facts, book: PodBook) -> int:
 
     The latter breathes with every request: in steps it does not rewrite the status each time.
     """
-    sizes = Sizes(given.pool, given.serving, given.books)
-    standing = standings(book, sizes.counted_bytes)
+    standing = Sizes(given.pool, given.serving, given.books).standings(book)
     step = max(1, given.pool.memory.budget_bytes // STEPS)
     beyond = math.ceil(withheld_bytes(book, standing) / step) * step
     counted = sum(one.counted_bytes for one in standing.values())

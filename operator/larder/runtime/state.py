@@ -11,6 +11,7 @@ from larder.runtime.books import Books, PodBook
 from larder.runtime.declared import Declared
 from larder.runtime.forecasts import Forecasts
 from larder.runtime.gateways import Gateways
+from larder.runtime.gather import Sizes
 from larder.runtime.leadership import Fence
 from larder.runtime.pods import PodView
 from larder.runtime.publish import Publisher
@@ -120,6 +121,11 @@ class PoolState:
     def control(self, book: PodBook) -> Control:
         """The control of the book's pod."""
         return self.controls.of(book.view)
+
+    @property
+    def sizes(self) -> Sizes:
+        """What Models count with now."""
+        return Sizes(self.pool, self.declared.serving, self.books)
 
     def model(self, served_name: str) -> Model | None:
         """The Model that declares this name."""
