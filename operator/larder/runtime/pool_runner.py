@@ -25,10 +25,11 @@ from larder.runtime.memory import last_decision
 from larder.runtime.metering import Meter, Metering, meter_address
 from larder.runtime.observed import POOLS, Attainment
 from larder.runtime.past import Metrics, Past
+from larder.runtime.pod_writes import Pods
 from larder.runtime.pods import PodView
 from larder.runtime.pool_loop import PoolLoop, World
 from larder.runtime.predictions import Predictions
-from larder.runtime.publish import Pods, Publisher
+from larder.runtime.publish import Publisher
 from larder.runtime.report import Notes, Reporter
 from larder.runtime.scaling_status import remembered_scaling, remembered_start
 from larder.runtime.settings import Platform

@@ -12,19 +12,16 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final
 
-from larder.adapters.kube.client import MERGE_PATCH
-from larder.adapters.kube.resources import PODS, Resource
 from larder.api import names
 from larder.api.demand import Hint, Message
-from larder.api.residency import MAX_BYTES, Residency, encode, term_of
-from larder.api.resources import Manifest
+from larder.api.residency import MAX_BYTES, Residency, encode
 from larder.core.snapshot import PlacementState
 from larder.errors import InvalidInputError, KubernetesError, UnavailableError
 from larder.runtime.books import Books, PodBook
-from larder.runtime.leadership import Fence, NotLeadingError
-from larder.runtime.pods import PodView, parse_pod
+from larder.runtime.leadership import Fence
+from larder.runtime.pod_writes import Pods, annotate
 from larder.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -32,18 +29,6 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
 ENTRY_BYTES: Final = 1024
 """Room kept in the annotation for each model that is not in it yet: its name, revision and numbers."""
-
-
-class Pods(Protocol):
-    """Where annotations are written."""
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Manifest:
-        """Return a pod."""
-
-    async def patch(
-        self, resource: Resource, target: tuple[str, str], body: Manifest, kind: str, part: str = ""
-    ) -> Manifest:
-        """Patch a pod."""
 
 
 @dataclass(slots=True)
@@ -131,7 +116,7 @@ class Publisher:
         record, name, began = desk.record, book.view.name, self.monotonic()
         desk.hurried.clear()
         try:
-            await self._patch(book, encode(record))
+            await annotate(self.pods, self.fence, book.view, {names.RESIDENCY_ANNOTATION: encode(record)})
         except KubernetesError as error:
             if error.status == 404:
                 desk.written = record.generation
@@ -151,27 +136,6 @@ class Publisher:
         _release(desk, record.generation)
         return True
 
-    async def _patch(self, book: PodBook, text: str) -> None:
-        target = (book.view.namespace, book.view.name)
-        try:
-            version = self._still_ours(book, book.view)
-            self.fence.check()
-            await self.pods.patch(PODS, target, _body(version, text), MERGE_PATCH)
-        except KubernetesError as error:
-            if error.status != 409:
-                raise
-            version = self._still_ours(book, parse_pod(await self.pods.get(PODS, *target)))
-            self.fence.check()
-            await self.pods.patch(PODS, target, _body(version, text), MERGE_PATCH)
-
-    def _still_ours(self, book: PodBook, view: PodView) -> str:
-        """Return the pod's present version, unless it is another pod or another leader's."""
-        if view.uid != book.view.uid:
-            raise KubernetesError(404, "NotFound", f"{view.name} is another pod now")
-        if term_of(view.residency) > self.fence.term:
-            raise NotLeadingError(f"a later leader wrote on {view.name}")
-        return view.version
-
 
 def is_full(book: PodBook, term: int) -> bool:
     """Whether the annotation has no room for one more model."""
@@ -180,10 +144,6 @@ def is_full(book: PodBook, term: int) -> bool:
         return len(encode(book.residency(term))) + ENTRY_BYTES * coming > MAX_BYTES
     except InvalidInputError:
         return True
-
-
-def _body(version: str, text: str) -> dict[str, Any]:
-    return {"metadata": {"resourceVersion": version, "annotations": {names.RESIDENCY_ANNOTATION: text}}}
 
 
 def _release(desk: _Desk, generation: int | None) -> None:

@@ -3,19 +3,16 @@
 import asyncio
 import logging
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from larder.adapters.kube.client import MERGE_PATCH
-from larder.adapters.kube.resources import PODS
 from larder.api import names
-from larder.api.residency import term_of
 from larder.api.retirement import decode, encode
 from larder.core.plan import Dismiss, Keep, PodAction, Retire
 from larder.core.snapshot import Retirement
 from larder.errors import InvalidInputError, KubernetesError, UnavailableError
 from larder.runtime.books import PodBook
-from larder.runtime.leadership import NotLeadingError
-from larder.runtime.pods import PodView, parse_pod
+from larder.runtime.pod_writes import annotate
+from larder.runtime.pods import PodView
 from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
@@ -65,7 +62,7 @@ async def _write(state: PoolState, book: PodBook, text: str) -> None:
     view, turn = book.view, 0
     while book.marking == text:
         try:
-            await _patch(state, view, text)
+            await annotate(state.publisher.pods, state.fence, view, _annotations(text))
             return
         except KubernetesError as error:
             if error.status == 404:
@@ -78,27 +75,9 @@ async def _write(state: PoolState, book: PodBook, text: str) -> None:
         view = book.view
 
 
-async def _patch(state: PoolState, view: PodView, text: str) -> None:
-    target, pods = (view.namespace, view.name), state.publisher.pods
-    try:
-        state.fence.check()
-        await pods.patch(PODS, target, _body(view.version, text), MERGE_PATCH)
-    except KubernetesError as error:
-        if error.status != 409:
-            raise
-        present = parse_pod(await pods.get(PODS, *target))
-        if present.uid != view.uid:
-            raise KubernetesError(404, "NotFound", f"{view.name} is another pod now") from error
-        if max(term_of(present.retiring), term_of(present.residency)) > state.fence.term:
-            raise NotLeadingError(f"a later leader wrote on {view.name}") from error
-        state.fence.check()
-        await pods.patch(PODS, target, _body(present.version, text), MERGE_PATCH)
-
-
-def _body(version: str, text: str) -> dict[str, Any]:
+def _annotations(text: str) -> dict[str, str | None]:
     told = bool(text) and decode(text).told_seconds is not None
-    annotations = {
+    return {
         names.RETIREMENT_ANNOTATION: text or None,
         names.DELETION_COST_ANNOTATION: LOWEST_COST if told else None,
     }
-    return {"metadata": {"resourceVersion": version, "annotations": annotations}}
