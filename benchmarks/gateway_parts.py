@@ -155,7 +155,7 @@ def triton(folder: Path, model: str) -> Iterator[Process]:
         repository,
         path_variable,
     ]
-    with running(enter, log) as process:
+    with running([*enter, *server], log) as process:
         until_answered(f"http://{TRITON}:8000/v2/health/ready", process, log)
         yield process
 
