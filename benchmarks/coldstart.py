@@ -30,6 +30,7 @@ from benchmarks.coldstart_parts import ColdStart, load_seconds, meters, report, 
 from e2e import chart, models, target
 from e2e.kube import WaitTimeoutError
 from e2e.tests.stage import POOL, Pool, Stage, new_namespace
+from e2e.tests.triton import triton
 from larder.api.names import GRPC_PORT, HTTP_PORT
 from larder.errors import LarderError
 
@@ -40,6 +41,7 @@ AT_ONCE_MODEL: Final = "at-once"
 AT_ONCE: Final = 100
 REACH_TRIES: Final = 5
 GONE_SECONDS: Final = 120.0
+LOOK_SECONDS: Final = 0.2
 RESOURCES: Final = {"requests": {"cpu": "200m", "memory": "400Mi"}}
 
 
@@ -100,10 +102,20 @@ def time_loads(stage: Stage, pool: Pool, names: list[str], loads: int) -> list[C
         timed += [(name, *time_first(pool, name)) for name in names]
         for name in names:
             stage.kube.delete("Model", name)
-        stage.until_served(lambda served: not served.intersection(names), "the round's models left", GONE_SECONDS)
+        until_left(stage, names)
     log = load_seconds(triton_log(stage, pod["metadata"]["name"]))
     new = {name: iter(log[name][len(known.get(name, ())) :]) for name in names}
     return [ColdStart(first, compute, next(new[name])) for name, first, compute in timed][:loads]
+
+
+def until_left(stage: Stage, names: list[str]) -> None:
+    """Wait until Triton has ended the models too: one that is still on its way out would be waited for."""
+    with triton(stage) as server:
+        for _ in range(round(GONE_SECONDS / LOOK_SECONDS)):
+            if not server.occupied().intersection(names):
+                return
+            time.sleep(LOOK_SECONDS)
+    raise WaitTimeoutError(f"Triton still has some of {names}")
 
 
 def triton_log(stage: Stage, pod: str) -> str:

@@ -21,8 +21,15 @@ class Triton:
 
     def ready(self) -> set[str]:
         """Return the models that are loaded and ready."""
+        return {name for name, state in self._states() if state == "READY"}
+
+    def occupied(self) -> set[str]:
+        """Return the models that are loaded, or on their way in or out."""
+        return {name for name, state in self._states() if state in ("READY", "LOADING", "UNLOADING")}
+
+    def _states(self) -> list[tuple[str, str | None]]:
         index = self._client.get_model_repository_index(headers=self._headers, as_json=True)
-        return {entry["name"] for entry in index.get("models", []) if entry.get("state") == "READY"}
+        return [(entry["name"], entry.get("state")) for entry in index.get("models", [])]
 
     def load(self, model: str) -> None:
         """Load a model behind Larder's back."""
