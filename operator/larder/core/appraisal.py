@@ -43,9 +43,9 @@ class Appraisal:
         return 0.0 if at is None else float(self.late_urgency[at])
 
     def urgency(self, name: str) -> float:
-        """Misses a second that keeping this model spares."""
+        """Misses a second that keeping this model spares; 0 where a miss costs nothing."""
         at = self.catalog.index.get(name)
-        return 0.0 if at is None else float(self.keep[at] / self.miss_cost[at])
+        return 0.0 if at is None or self.miss_cost[at] <= 0.0 else float(self.keep[at] / self.miss_cost[at])
 
     def keep_value(self, name: str) -> float | None:
         """What keeping this model spares; None: nobody can say yet."""

@@ -5,7 +5,7 @@ was silent is unknown, not idle: it teaches nothing. A new leader's forecast beg
 `WARM_INTERVALS`, what it has not seen asked for is valued by recency.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -14,9 +14,11 @@ import numpy as np
 from larder.core import snapshot as core
 from larder.core.appraisal import Appraisal, Catalog, Floats, Traffic
 from larder.core.attainment import with_present_rates
+from larder.core.experience import Experience
 from larder.core.forecast import Forecaster
 from larder.core.objectives import Verdict, judge, target_attainment
-from larder.core.outlook import appraise, make_catalog
+from larder.core.outlook import appraise, make_catalog, miss_costs
+from larder.core.plan import Action, Drain
 from larder.core.sizing import needs_of
 from larder.core.worth import ASSUMED_LOAD_SECONDS, RATE_AGE_SECONDS
 
@@ -27,6 +29,12 @@ SIZE_SECONDS: Final = 2.0
 
 JUDGE_SECONDS: Final = 15.0
 """How often it is judged at most whether the objectives can be met; the status says so, and each change is a write."""
+
+COUNT_SECONDS: Final = 1.0
+"""Gateways tell once a second: what they tell of may have been asked so long ago."""
+
+UNLOAD_SECONDS: Final = 30.0
+"""A load that follows later than this on what was drained for it is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class Forecasts:
         self._forecaster = Forecaster(0, INTERVAL_SECONDS, monotonic())
         self._counted = False
         self._sized_seconds = self._judged_seconds = float("-inf")
+        self._experience = Experience(UNLOAD_SECONDS)
         self.verdict: Verdict | None = None
 
     @property
@@ -69,17 +78,31 @@ class Forecasts:
     def count(self, requests: Mapping[str, int]) -> None:
         """A gateway tells what was asked of it since it told last."""
         self._counted = True
-        counts = np.zeros(len(self._names))
+        counts, since = np.zeros(len(self._names)), self._monotonic() - COUNT_SECONDS
         for name, count in requests.items():
-            if (number := self._numbers.get(name)) is not None:
+            if count and (number := self._numbers.get(name)) is not None:
                 counts[number] += count
+                self._experience.record.asked(name, since)
         self._forecaster.add(counts)
+
+    def began(self, actions: Sequence[Action], snapshot: core.Snapshot) -> None:
+        """These actions began, decided on this snapshot: what becomes of what they promise teaches how far to trust."""
+        now = self._monotonic()
+        if snapshot.appraisal is None:
+            return
+        waiting = {name: held.count for name, held in snapshot.waiting.items()}
+        self._experience.began(now, actions, waiting, snapshot.appraisal)
+        for action in actions:
+            if isinstance(action, Drain) and _is_last_copy(action, snapshot):
+                self._experience.record.left(action.model, now)
 
     def declare(self, names: Iterable[str]) -> None:
         """These are the pool's models now. What is known of those that stay, stays."""
         present = tuple(sorted(names))
         if present == self._names:
             return
+        for name in self._numbers.keys() - set(present):
+            self._experience.record.forget(name)
         self._forecaster.rearrange(np.array([self._numbers.get(name, -1) for name in present], dtype=np.int64))
         self._names, self._numbers = present, {name: n for n, name in enumerate(present)}
 
@@ -110,11 +133,28 @@ class Forecasts:
         catalog = make_catalog(snapshot.models, snapshot.settings.default_model_bytes, ASSUMED_LOAD_SECONDS)
         assert catalog.names == self._names, "the forecast is of the declared models"
         known = forecaster.seen | (forecaster.closed_intervals >= WARM_INTERVALS)
-        appraisal = appraise(catalog, forecaster.outlook(self._monotonic(), catalog.load_seconds), known)
+        self._judge(snapshot)
+        outlook = forecaster.outlook(self._monotonic(), catalog.load_seconds, self._fetch_shares(catalog, snapshot))
+        appraisal = appraise(catalog, outlook, known, self._experience.record.trust)
         rates = _present(catalog, snapshot, now_seconds)
         traffic = with_present_rates(forecaster.traffic(), rates)
         busy = _busy(catalog, np.maximum(rates, forecaster.busy_rates_per_second()), now_seconds)
         return Expected({**snapshot.rates, **busy}, appraisal, traffic, self._target(catalog, snapshot, traffic))
+
+    def _judge(self, snapshot: core.Snapshot) -> None:
+        """What waits and is on no pod was not spared by its fetch, and is missed by those that it left for."""
+        record, now = self._experience.record, self._monotonic()
+        for name in snapshot.waiting:
+            if record.is_open(name) and not any(p.model == name for p in snapshot.placements):
+                record.left(name, now)
+            record.asked(name, now)
+
+    def _fetch_shares(self, catalog: Catalog, snapshot: core.Snapshot) -> Floats:
+        """What the load slots that fetches take cost those who wait for loads."""
+        serving = sum(p.state is core.PodState.SERVING for p in snapshot.pods.values())
+        slots = serving * snapshot.settings.loads_at_once
+        costs = miss_costs(catalog, self._forecaster.burst_rates)
+        return self._experience.fetch_shares(self._monotonic(), slots, catalog.load_seconds, costs)
 
     def judge(self, snapshot: core.Snapshot) -> None:
         """Judge now and then whether the objectives can be met, when the number of pods is thought about as well."""
@@ -135,6 +175,10 @@ class Forecasts:
         if target is None:
             self.verdict = None
         return target
+
+
+def _is_last_copy(drain: Drain, snapshot: core.Snapshot) -> bool:
+    return all(p.pod == drain.pod for p in snapshot.placements if p.model == drain.model)
 
 
 def _present(catalog: Catalog, snapshot: core.Snapshot, now_seconds: float) -> Floats:

@@ -147,7 +147,9 @@ class PoolLoop:
         if self.state.pool.mode == "Advise":
             self._advise(decided)
         elif self.may_command():
-            self._done(apply(self.state, decided, self._look, self._scale))
+            begun = apply(self.state, decided, self._look, self._scale)
+            self.state.forecasts.began(begun, snapshot)
+            self._done(begun)
         self.metering.look()
         self._answer_hopeless(snapshot)
         doubtful_until = self.doubts.look(snapshot.waiting)

@@ -1,15 +1,16 @@
 """Larder's own planner in the simulated world: the same `plan` as in the operator, on a snapshot of the world."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from larder.core.appraisal import Appraisal, Traffic
+from larder.core.experience import Experience
 from larder.core.forecast import Forecaster
 from larder.core.outlook import appraise, make_catalog, miss_costs
 from larder.core.plan import Drain, Load, Plan, Reason, Retire, Scale
 from larder.core.planner import plan
-from larder.core.simulation.experience import Experience
 from larder.core.simulation.workload import Workload
 from larder.core.simulation.world import World
 from larder.core.snapshot import (
@@ -102,7 +103,7 @@ class LarderPolicy:
         self._scale_at = 0.0
         self._scaled_at: float | None = None
         self._execution = np.array(workload.execution_seconds)
-        self._experience = Experience(self._numbers)
+        self._experience = Experience()
 
     def decide(self, world: World) -> None:
         """Play one moment."""
@@ -115,7 +116,7 @@ class LarderPolicy:
         elif all(n >= world.hardware.loads_at_once for n in world.loads_running.values()):
             return
         self._demand.advance(world.now)
-        self._experience.judge(world)
+        self._judge(world)
         appraisal = self._appraise(world)
         for _ in range(MOST_ROUNDS):
             snapshot = self._snapshot(world, appraisal)
@@ -128,8 +129,23 @@ class LarderPolicy:
         seconds, forecaster, order = np.array(world.load_seconds), self._demand.forecaster, self._order
         costs = np.empty(len(seconds))
         costs[order] = miss_costs(self._catalog, forecaster.burst_rates[order])
-        outlook = forecaster.outlook(world.now, seconds, self._experience.fetch_shares(world, costs))
-        return appraise(self._catalog, outlook.reordered(order), trust=self._experience.trust)
+        slots = len(world.pods) * world.hardware.loads_at_once
+        shares = self._experience.fetch_shares(world.now, slots, seconds, costs)
+        outlook = forecaster.outlook(world.now, seconds, shares)
+        return appraise(self._catalog, outlook.reordered(order), trust=self._experience.record.trust)
+
+    def _judge(self, world: World) -> None:
+        """Look what became of models fetched before."""
+        record = self._experience.record
+        for name, since in record.open.items():
+            if not record.is_open(name):
+                continue
+            for asked in (*record.victims(name), name):
+                if (at := _next_use(world, self._numbers[asked], since)) is not None:
+                    record.asked(asked, at)
+            model = self._numbers[name]
+            if record.is_open(name) and not world.ready[model] and not world.loading[model]:
+                record.left(name, world.now)
 
     def _snapshot(self, world: World, appraisal: Appraisal) -> Snapshot:
         names = self._names
@@ -202,13 +218,13 @@ class LarderPolicy:
 
     def _apply(self, world: World, decided: Plan, appraisal: Appraisal) -> bool:
         """Apply the plan; whether it drained anything, so that another may follow at this moment."""
+        waiting = {a.model: world.waiting_count(self._numbers[a.model]) for a in decided.actions if isinstance(a, Load)}
+        self._experience.began(world.now, decided.actions, waiting, appraisal)
         drained = False
         for action in decided.actions:
             if isinstance(action, Load):
-                self._experience.loads(world, action, appraisal)
                 world.load(self._numbers[action.model], int(action.pod[1:]), action.reason is Reason.FORECAST)
             elif isinstance(action, Drain):
-                self._experience.drains(action, appraisal)
                 world.evict(self._numbers[action.model], int(action.pod[1:]))
                 drained = True
             elif isinstance(action, Scale):
@@ -216,3 +232,10 @@ class LarderPolicy:
             elif isinstance(action, Retire):
                 self._retire(world, int(action.pod[1:]))
         return drained
+
+
+def _next_use(world: World, model: int, since_seconds: float) -> float | None:
+    """The first request after a time, if it came."""
+    arrivals = world.arrivals[model]
+    at = bisect_right(arrivals, since_seconds)
+    return arrivals[at] if at < len(arrivals) and arrivals[at] <= world.now else None
