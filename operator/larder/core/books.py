@@ -4,6 +4,7 @@ while a plan is being made. Nothing outside one call of the planner keeps one.
 
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import NamedTuple
 
 from larder.core.snapshot import Model, Placement, PlacementState, Pod, PodState, Snapshot
 
@@ -12,8 +13,7 @@ _READY = PlacementState.READY
 LEAVING = (PlacementState.DRAINING, PlacementState.UNLOADING)
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A placement that may leave from `from_seconds` on: its model's priority, value per second and per byte, and
     whether min copies need it.
     """

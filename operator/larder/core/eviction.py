@@ -8,13 +8,6 @@ NOTHING: Worth = (-(2**31), 0.0)
 ANYTHING: Worth = (2**31, float("inf"))
 
 
-def protected_until(books: Books, placement: Placement) -> float:
-    """Until when a placement is too young to go. An overfull pod protects nothing."""
-    if books.pods[placement.pod].is_overfull:
-        return 0.0
-    return placement.since_seconds + books.snapshot.settings.protection_seconds
-
-
 def in_sequence_until(model: Model | None, placement: Placement) -> float:
     """Until when a stateful model may not be moved, because it was used lately."""
     if model is None or not model.stateful:
@@ -31,18 +24,19 @@ def is_in_sequence(model: Model | None, placement: Placement, now_seconds: float
 def shelf(books: Books, pod: PodBooks, now_seconds: float) -> list[Kept]:
     """What may leave this pod now or later, least priority and then least value per byte first."""
     if pod.shelf is None:
-        kept = [_keep(books, p, now_seconds) for p in pod.ready.values()]
+        kept = [_keep(books, p, pod.is_overfull, now_seconds) for p in pod.ready.values()]
         kept.sort(key=lambda k: (k.priority, k.density, k.placement.model))
         pod.shelf = kept
     return pod.shelf
 
 
-def _keep(books: Books, placement: Placement, now_seconds: float) -> Kept:
+def _keep(books: Books, placement: Placement, is_overfull: bool, now_seconds: float) -> Kept:
+    """What is too young to go is protected, except on an overfull pod."""
     snapshot, name = books.snapshot, placement.model
     model = snapshot.models.get(name)
     if model is None or model.deleted:
         return Kept(*NOTHING, 0.0, placement, False, 0.0)
-    allowed = protected_until(books, placement)
+    allowed = 0.0 if is_overfull else placement.since_seconds + snapshot.settings.protection_seconds
     if model.stateful:
         allowed = max(allowed, in_sequence_until(model, placement))
     copies = books.copies[name]

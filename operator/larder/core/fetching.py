@@ -35,14 +35,17 @@ def fetch_ahead(draft: Draft) -> None:
     appraisal, tried = draft.books.snapshot.appraisal, 0
     for at in _expected(draft, appraisal, pods):
         name = appraisal.catalog.names[at]
+        if draft.books.copies.get(name):
+            continue
         model = draft.books.snapshot.models.get(name)
-        if model is None or model.deleted or name in draft.books.snapshot.waiting or draft.books.copies.get(name):
+        if model is None or model.deleted or name in draft.books.snapshot.waiting:
             continue
         if is_refused(draft, model):
             continue
-        _fetch(draft, model, float(appraisal.fetch[at]))
+        if _fetch(draft, model, float(appraisal.fetch[at]), pods):
+            pods = _idle_pods(draft)
         tried += 1
-        if tried == MOST_TRIED:
+        if tried == MOST_TRIED or not pods:
             return
 
 
@@ -62,17 +65,18 @@ def _expected(draft: Draft, appraisal: Appraisal, pods: list[PodBooks]) -> list[
     return order
 
 
-def _fetch(draft: Draft, model: Model, value: float) -> None:
-    pods = [p for p in _idle_pods(draft) if draft.books.may_start_load(p, model)]
+def _fetch(draft: Draft, model: Model, value: float, idle: list[PodBooks]) -> bool:
+    """Load the model, or make room for it, on one of these pods; whether that was worth it."""
+    pods = [p for p in idle if draft.books.may_start_load(p, model)]
     size = draft.books.size_bytes(model)
-    why = f"expected: fetching {model.name} spares {value:.3g} s of waiting a second"
     roomy = [p for p in pods if p.free_bytes >= size]
+    offer = None if roomy else best_offer(draft, model, pods, (model.priority, value / FETCH_MARGIN))
+    why = f"expected: fetching {model.name} spares {value:.3g} s of waiting a second"
     if roomy:
         draft.load(model, roomiest(roomy), Reason.FORECAST, why)
-        return
-    offer = best_offer(draft, model, pods, (model.priority, value / FETCH_MARGIN))
-    if offer is not None:
+    elif offer is not None:
         evict(draft, model, offer, Reason.FORECAST, f"{why}, what leaves {offer.loss[1]:.3g} s")
+    return bool(roomy) or offer is not None
 
 
 def _fill_free_memory(draft: Draft) -> None:

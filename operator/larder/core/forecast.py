@@ -28,6 +28,7 @@ RING = 512
 GAPS = 512
 LEARNED_ROWS = 256
 EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128])
+LENGTHS = np.diff(EDGES)
 WINDOWS = len(EDGES) - 1
 SCALES = np.array([2.0, 5.0, 15.0, 60.0, 240.0])
 """Time constants of the averages, in intervals."""
@@ -69,7 +70,7 @@ class _Newcomers:
     def hazards(self) -> Floats:
         """The chance of a first request in each window, given none before it."""
         chance = (len(self._came) - 0.5) / max(1.0, self._exposure - self._came[0] + 1.0)
-        return np.asarray(1.0 - (1.0 - min(0.5, chance)) ** np.diff(EDGES), dtype=np.float64)
+        return np.asarray(1.0 - (1.0 - min(0.5, chance)) ** LENGTHS, dtype=np.float64)
 
 
 def _logit(chance: Floats) -> Floats:
@@ -150,7 +151,7 @@ class Forecaster:
         self._now = np.zeros(models)
         inputs = 1 + len(STRENGTHS) + 2 + len(SCALES) + len(LAGS) + len(PERIODS) + len(FAR_PERIODS)
         self._weights, self._squares = np.zeros((inputs, WINDOWS)), np.ones((inputs, WINDOWS))
-        self._weights[0], self._weights[1 : 1 + len(STRENGTHS)] = np.log(np.diff(EDGES)), 1.0 / len(STRENGTHS)
+        self._weights[0], self._weights[1 : 1 + len(STRENGTHS)] = np.log(LENGTHS), 1.0 / len(STRENGTHS)
         self._asked: deque[tuple[int, NDArray[np.int64], Floats, NDArray[np.bool_]]] = deque(maxlen=int(EDGES[-1]) + 1)
         self._unused, self._used = self._predict()
 
@@ -308,10 +309,10 @@ def _horizons(
     """For all horizons, the chance of a request and the expected seconds until it or the horizon; windows begin at
     `offset`. And the chance of one that comes before a load that begins now is done.
     """
-    widths = np.broadcast_to(np.diff(EDGES) * interval_seconds, hazards.shape).copy()
-    widths[:, 0] = width
+    widths, before = np.empty(hazards.shape), np.ones(hazards.shape)
+    widths[:], widths[:, 0] = LENGTHS * interval_seconds, width
     survival = np.cumprod(1.0 - hazards, axis=1)
-    before = np.concatenate((np.ones((len(hazards), 1)), survival[:, :-1]), axis=1)
+    before[:, 1:] = survival[:, :-1]
     held = np.maximum(1.0, offset[:, None] + np.cumsum((before + survival) / 2.0 * widths, axis=1))
-    too_early = hazards[:, 0] * np.clip((load_seconds - offset) / np.maximum(width, 1e-3), 0.0, 1.0)
+    too_early = hazards[:, 0] * np.minimum(1.0, np.maximum(0.0, (load_seconds - offset) / np.maximum(width, 1e-3)))
     return np.asarray(1.0 - survival), too_early, np.asarray(held)

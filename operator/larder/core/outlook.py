@@ -88,5 +88,5 @@ def appraise(
     cost = miss_costs(catalog, outlook.burst_rate)
     known = np.ones(len(cost), dtype=bool) if known is None else known
     fetch = np.where(known, outlook.late_urgency * cost * trust, 0.0)
-    density, smallest = fetch / catalog.bytes_, float(min(catalog.bytes_))
+    density, smallest = fetch / catalog.bytes_, float(catalog.bytes_.min())
     return Appraisal(catalog, outlook.urgency * cost, fetch, density, smallest, cost, known, outlook.late_urgency)

@@ -32,6 +32,10 @@ class Draft:
         pods = [p.pod for p in self.books.pods.values() if p.pod.state in (PodState.SERVING, PodState.STARTING)]
         self.largest_bytes = max((pod.capacity_bytes for pod in pods), default=None)
 
+    def pinned(self) -> list[Model]:
+        """Models that are to be resident at all times."""
+        return [m for m in self.books.snapshot.models.values() if m.min_copies > 0 and not m.deleted]
+
     def load(self, model: Model, pod: PodBooks, reason: Reason, why: str) -> None:
         """Decide a load into free memory."""
         size, free = self.books.size_bytes(model), pod.free_bytes

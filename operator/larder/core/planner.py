@@ -66,10 +66,9 @@ def _serve_waiting(draft: Draft) -> None:
 
 def _keep_min_copies(draft: Draft) -> None:
     short: list[tuple[int, int, str, Model]] = []
-    for model in draft.books.snapshot.models.values():
-        if model.min_copies and not model.deleted:
-            missing = _wanted_copies(model) - len(draft.books.serving_copies(model.name))
-            short += [(n, -model.priority, model.name, model) for n in range(missing)]
+    for model in draft.pinned():
+        missing = _wanted_copies(model) - len(draft.books.serving_copies(model.name))
+        short += [(n, -model.priority, model.name, model) for n in range(missing)]
     for _, _, _, model in sorted(short, key=lambda entry: entry[:3]):
         have = len(draft.books.serving_copies(model.name))
         if model.name not in draft.refused:

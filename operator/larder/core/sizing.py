@@ -63,7 +63,7 @@ def _size(pods: int, present: int, why: str) -> Size:
 
 def _least_for_copies(draft: Draft) -> int:
     """A model that is to be resident at all times needs a pod."""
-    return int(any(m.min_copies > 0 and not m.deleted for m in draft.books.snapshot.models.values()))
+    return int(bool(draft.pinned()))
 
 
 def _first_pod(draft: Draft) -> Size:

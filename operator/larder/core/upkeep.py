@@ -1,20 +1,20 @@
 """What a plan sets right before it serves anyone: undeclared models, overfull pods, extra copies, old revisions."""
 
+from operator import attrgetter
+
 from larder.core.books import PodBooks
 from larder.core.eviction import is_in_sequence, shelf
 from larder.core.placing import Draft, must_pause, place_in_free_memory
 from larder.core.plan import Reason
-from larder.core.snapshot import Model, PlacementState
+from larder.core.snapshot import Model, Placement, PlacementState
 from larder.core.units import format_bytes
 
 
 def retire_deleted(draft: Draft) -> None:
     """What is no longer declared leaves, whatever its age."""
-    for name, copies in sorted(draft.books.copies.items()):
-        model = draft.books.snapshot.models.get(name)
-        if model is not None and not model.deleted:
-            continue
-        for placement in [c for c in copies if c.state is PlacementState.READY]:
+    copies, models = draft.books.copies, draft.books.snapshot.models
+    for name in sorted(n for n in copies if n not in models or models[n].deleted):
+        for placement in [c for c in copies[name] if c.state is PlacementState.READY]:
             draft.drain(
                 placement, Reason.DELETED, f"{name} is no longer declared; frees {format_bytes(placement.memory_bytes)}"
             )
@@ -66,31 +66,35 @@ def _shed_too_large(draft: Draft, pod: PodBooks) -> int:
 
 def trim_copies(draft: Draft) -> None:
     """Copies beyond a model's maximum leave, those that were used longest ago first."""
-    for name in sorted(draft.books.copies):
-        model = draft.books.snapshot.models.get(name)
-        if model is None or model.deleted or model.max_copies is None:
-            continue
-        extra = len(draft.books.serving_copies(name)) - model.max_copies
+    models = draft.books.snapshot.models
+    limited = [models[n] for n in draft.books.copies if n in models and models[n].max_copies is not None]
+    for model in sorted((m for m in limited if not m.deleted), key=attrgetter("name")):
+        name, most = model.name, model.max_copies or 0
+        extra = len(draft.books.serving_copies(name)) - most
         ready = [c for c in draft.books.all_copies(name) if c.state is PlacementState.READY] if extra > 0 else []
         ready.sort(key=lambda c: (c.last_used_seconds or c.since_seconds, c.pod))
         for placement in ready[: max(0, extra)]:
             if not is_in_sequence(model, placement, draft.now_seconds):
-                text = f"{name} has {extra} copies more than its maximum of {model.max_copies}"
+                text = f"{name} has {extra} copies more than its maximum of {most}"
                 draft.drain(placement, Reason.REBALANCE, text)
 
 
 def replace_revisions(draft: Draft) -> None:
     """Copy by copy: the new revision first where memory is free on another pod, else the old one leaves first."""
-    for name, copies in sorted(draft.books.copies.items()):
-        model = draft.books.snapshot.models.get(name)
-        if model is None or model.deleted:
-            continue
-        old = [c for c in copies if c.revision != model.revision and c.state is PlacementState.READY]
-        if not old or any(c.state is not PlacementState.READY for c in copies) or must_pause(draft, model):
+    models = draft.books.snapshot.models
+    stale = {c.model for p in draft.books.pods.values() for c in p.ready.values() if _is_stale(models.get(c.model), c)}
+    for name in sorted(stale):
+        model, copies = models[name], draft.books.copies[name]
+        old = [c for c in copies if c.state is PlacementState.READY and _is_stale(model, c)]
+        if any(c.state is not PlacementState.READY for c in copies) or must_pause(draft, model):
             continue
         oldest = min(old, key=lambda c: (c.since_seconds, c.pod))
         if not is_in_sequence(model, oldest, draft.now_seconds):
             _replace_copy(draft, model, oldest.pod)
+
+
+def _is_stale(model: Model | None, copy: Placement) -> bool:
+    return model is not None and copy.revision != model.revision and not model.deleted
 
 
 def _replace_copy(draft: Draft, model: Model, pod_name: str) -> None:

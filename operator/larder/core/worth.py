@@ -58,13 +58,14 @@ def resident_worth(snapshot: Snapshot, placement: Placement, copies: int, now_se
     By the appraisal where it knows the model; else by rate and recency, a copy never used counting from its load on.
     """
     model, cost = snapshot.models[placement.model], None
+    spared = 0.0 if copies < 2 else copy_worth(snapshot, model, copies, now_seconds)
     if snapshot.appraisal is not None:
-        value, cost = snapshot.appraisal.keep_value(model.name), snapshot.appraisal.cost_of_miss(model.name)
+        value = snapshot.appraisal.keep_value(model.name)
         if value is not None:
-            return (model.priority, value / copies + copy_worth(snapshot, model, copies, now_seconds))
+            return (model.priority, value / copies + spared)
+        cost = snapshot.appraisal.cost_of_miss(model.name)
     used_seconds = placement.last_used_seconds
     if used_seconds is None:
         used_seconds = placement.since_seconds
     rate = request_rate(snapshot, placement.model, used_seconds, now_seconds)
-    spared = copy_worth(snapshot, model, copies, now_seconds)
     return (model.priority, rate * (load_seconds(model) if cost is None else cost) / copies + spared)

@@ -99,10 +99,11 @@ class LarderPolicy:
         self._demand = Demand(workload)
         self._options = options
         self._placements: dict[tuple[int, int], Placement] = {}
+        self._pods: dict[int, Pod] = {}
         self._look_at = 0.0
         self._scale_at = 0.0
         self._scaled_at: float | None = None
-        self._execution = np.array(workload.execution_seconds)
+        self._load_seconds, self._execution = np.array(workload.load_seconds), np.array(workload.execution_seconds)
         self._experience = Experience()
 
     def decide(self, world: World) -> None:
@@ -126,7 +127,7 @@ class LarderPolicy:
                 return
 
     def _appraise(self, world: World) -> Appraisal:
-        seconds, forecaster, order = np.array(world.load_seconds), self._demand.forecaster, self._order
+        seconds, forecaster, order = self._load_seconds, self._demand.forecaster, self._order
         costs = np.empty(len(seconds))
         costs[order] = miss_costs(self._catalog, forecaster.burst_rates[order])
         slots = len(world.pods) * world.hardware.loads_at_once
@@ -156,7 +157,9 @@ class LarderPolicy:
             protection_seconds=self._options.protection_seconds,
             max_pods=len(world.pods),
         )
-        pods = {f"p{p}": Pod(f"p{p}", PodState.SERVING, world.hardware.capacity_bytes) for p in world.pods}
+        if self._pods.keys() != world.pods.keys():
+            self._pods = {p: Pod(f"p{p}", PodState.SERVING, world.hardware.capacity_bytes) for p in world.pods}
+        pods = {pod.name: pod for pod in self._pods.values()}
         hold = world.hardware.hold_seconds or np.inf
         waiting = {
             names[m]: Waiting(names[m], world.waiting_count(m), since, since + hold)
