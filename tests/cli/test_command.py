@@ -17,7 +17,8 @@ def test_every_command_is_listed_with_its_first_line() -> None:
 def test_an_unknown_command_is_refused_by_name() -> None:
     refused = CliRunner().invoke(main, ["simulat"])
     assert refused.exit_code == 2
-    assert "simulat" in refused.output
+    assert refused.output.endswith(": No such command 'simulat'.\n")
+    assert len(refused.output.splitlines()) == 1
 
 
 def test_a_gateway_starts_without_what_only_the_simulator_needs() -> None:

@@ -66,6 +66,11 @@ def refused(result: Result, *words: str) -> None:
         ("HashFunction,1_minute,2_minute\nf,1\n", "column 2_minute is missing"),
         ("HashFunction,1_minute\nf,1\nf,2\n", "line 3, column HashFunction: 'f'"),
         ("HashFunction,1_minute\n,1\n", "line 2, column HashFunction: ''"),
+        ("HashFunction,1_minute,1_minute\nf,1,2\n", "line 1, column 1_minute: '1_minute'"),
+        ("HashFunction,1_minute,2_minute,3_minute\nf" + ",9999999" * 3 + "\n", "trace.csv: requests: 29999997"),
+        ("timestamp_seconds,model,model\n5,resnet,vgg\n", "line 1, column model: 'model'"),
+        ("timestamp_seconds,model\n" + "9" * 50_000 + ",resnet\n", "'" + "9" * 80 + "...' is not allowed"),
+        ("timestamp_seconds,model\n" + "9" * 200_000, "readable CSV file"),
         ("timestamp_seconds,model\n5,resnet\n4,vgg\n", "line 3, column timestamp_seconds: '4'"),
         ("timestamp_seconds,model\ninf,resnet\n", "line 2, column timestamp_seconds: 'inf'"),
         ("timestamp_seconds,model\n-1,resnet\n", "line 2, column timestamp_seconds: '-1'"),
@@ -88,6 +93,8 @@ def test_a_wrong_trace_is_refused_with_its_place_and_what_is_allowed(tmp_path: P
         ("resnet,10,-2.0,0.1", "line 2, column load_s_m5: '-2.0'"),
         ("resnet,10,2.0,inf", "line 2, column exec_s_m5: 'inf'"),
         ("resnet,10,2.0,0.1\nresnet,11,2.0,0.1", "line 3, column model: 'resnet'"),
+        ("resnet,0,2.0,0.1", "above 0"),
+        ("resnet,ten,2.0,0.1", "line 2, column size_mb_keras: 'ten'"),
     ],
 )
 def test_a_wrong_profile_is_refused_with_its_place_and_what_is_allowed(tmp_path: Path, line: str, words: str) -> None:
@@ -103,6 +110,35 @@ def test_an_assigned_model_without_a_profile_is_refused_with_its_place_in_the_as
     (tmp_path / "models.csv").write_text("HashFunction,draw\nf,resnet\ng,alexnet\n")
     result = run(tmp_path, MINUTES, "--assignment", f"{tmp_path / 'models.csv'}:draw")
     refused(result, "models.csv, line 3, column draw: 'alexnet'", "resnet, vgg")
+
+
+def test_a_function_that_no_assignment_names_is_refused_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "models.csv").write_text("HashFunction,draw\nf,resnet\n")
+    result = run(tmp_path, MINUTES, "--assignment", f"{tmp_path / 'models.csv'}:draw")
+    refused(result, "trace.csv, line 3, column HashFunction: 'g'", f"a function of {tmp_path / 'models.csv'}")
+
+
+@pytest.mark.parametrize(("column", "words"), [("", "FILE:COLUMN"), ("draw9", "needs a column draw9")])
+def test_a_column_that_an_assignment_does_not_have_is_refused(tmp_path: Path, column: str, words: str) -> None:
+    (tmp_path / "models.csv").write_text("HashFunction,draw\nf,resnet\n")
+    refused(run(tmp_path, MINUTES, "--assignment", f"{tmp_path / 'models.csv'}:{column}"), words)
+
+
+@pytest.mark.parametrize("name", ["binary", "folder", "none"])
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    (tmp_path / "folder").mkdir()
+    refused(run(tmp_path, EVENTS, "--trace", str(tmp_path / name)), str(tmp_path / name), "readable CSV file in UTF-8")
+
+
+@pytest.mark.parametrize("option", [("--pods", "0"), ("--pods", "1e9"), ("--arrivals", "odd"), ("--seed", "-1")])
+def test_an_option_out_of_its_range_is_refused_in_one_sentence(tmp_path: Path, option: tuple[str, str]) -> None:
+    out = tmp_path / "out.json"
+    result = run(tmp_path, EVENTS, *option, "--json", str(out))
+    assert result.exit_code == 2
+    assert len(result.output.strip().splitlines()) == 1
+    assert all(word in result.output for word in option)
+    assert not out.exists()
 
 
 def test_a_budget_smaller_than_the_largest_model_is_refused_with_both_numbers(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The larder command."""
 
 from importlib import import_module
-from typing import Final
+from typing import IO, Any, Final
 
 import click
 
@@ -9,6 +9,20 @@ from larder import __version__
 
 COMMANDS: Final = ("gateway", "meter", "simulate", "trace")
 """Each is a module of this package with a command of the same name."""
+
+
+class MisusedError(click.ClickException):
+    """A command was called in a way that it does not have."""
+
+    exit_code = 2
+
+    def __init__(self, ctx: click.Context, message: str) -> None:
+        super().__init__(message)
+        self._command = ctx.command_path
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say so in one line."""
+        click.echo(f"{self._command}: {' '.join(self.format_message().split())}", file=file, err=file is None)
 
 
 class Commands(click.Group):
@@ -24,6 +38,15 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; wrong usage of it ends in one sentence, as wrong input does."""
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise MisusedError(error.ctx or ctx, error.format_message()) from error
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -28,6 +28,7 @@ TARGET_ATTAINMENT = 0.99
 """What Larder scales for: the percentile of its objectives."""
 MOST_BYTES = 2.0**50
 MOST_FRACTION = 1000.0
+MOST_PODS = 10_000
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -103,7 +104,7 @@ def run_policies(workload: Workload, hardware: Hardware, names: Sequence[str], o
 
 
 def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if names == ["all"]:
         return list(POLICIES)
     for name in names:
@@ -121,8 +122,8 @@ def _names(text: str) -> list[str]:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws models and arrival times.")
 @click.option("--memory-fraction", type=float, help="Memory of all pods over the size of all models.")
 @click.option("--pod-memory", help="Memory of one pod, such as 700M or 2Gi.")
-@click.option("--pods", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--max-pods", type=click.IntRange(1), help="Larder starts with --pods and may scale up to this.")
+@click.option("--pods", type=click.IntRange(1, MOST_PODS), default=4, show_default=True)
+@click.option("--max-pods", type=click.IntRange(1, MOST_PODS), help="Larder starts with --pods, scales up to this.")
 @click.option("--loads-at-once", type=click.IntRange(1), default=2, show_default=True, help="Per pod.")
 @click.option("--arrivals", type=click.Choice([a.value for a in Arrivals]), default="even", show_default=True)
 @click.option("--first-minute", type=click.IntRange(0), default=0, show_default=True)

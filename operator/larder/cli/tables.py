@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ MOST_REQUESTS = 10_000_000
 """Of one function in one minute: beyond any trace, and it still fits in memory."""
 MOST_SECONDS = 366 * 86400
 """The longest trace; a Unix time is further from 0, and would be played from 1970 on."""
+MOST_LINE = 2**22
+"""Characters of a line; a device or a binary file may have none that ends."""
+MOST_SHOWN = 80
+"""Characters of a value that an error repeats."""
 MOST_COST = 1e9
 """Megabytes or seconds of one model."""
 
@@ -79,7 +84,7 @@ class _Row:
 
     def entry(self, at: int) -> Entry:
         if not self.text(at):
-            raise InvalidInputError(self.where(at), "", "a name is not empty")
+            raise self.refused(at, "a name is not empty")
         return Entry(self.text(at), self.where(at))
 
     def number(self, at: int, least: float, most: float, allowed: str) -> float:
@@ -89,20 +94,28 @@ class _Row:
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            raise InvalidInputError(self.where(at), text, allowed)
+            raise self.refused(at, allowed)
         return value
 
     def count(self, at: int) -> int:
         text = self.text(at)
         if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MOST_REQUESTS):
             allowed = f"a count is a whole number of at least 0 and at most {MOST_REQUESTS}"
-            raise InvalidInputError(self.where(at), text, allowed)
+            raise self.refused(at, allowed)
         return int(text)
+
+    def refused(self, at: int, allowed: str) -> InvalidInputError:
+        text = self.text(at)
+        shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+        return InvalidInputError(self.where(at), shown, allowed)
 
 
 def _read(path: Path) -> tuple[list[str], Iterator[_Row]]:
     lines = _lines(path)
     header = [name.strip() for name in next(lines, (1, []))[1]]
+    for name, times in Counter(filter(None, header)).items():
+        if times > 1:
+            raise InvalidInputError(f"{path}, line 1, column {name}", name, "each column comes once")
     return header, (_row(path, line, header, cells) for line, cells in lines)
 
 
@@ -115,7 +128,7 @@ def _row(path: Path, line: int, header: list[str], cells: list[str]) -> _Row:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(iter(lambda: file.readline(MOST_LINE), ""))
             for cells in reader:
                 if cells:
                     yield reader.line_num, cells
@@ -196,7 +209,7 @@ def _read_events(path: Path, header: list[str], rows: Iterator[_Row]) -> Trace:
         seconds = row.number(time_at, 0.0, MOST_SECONDS, allowed)
         if seconds < last:
             before = f"times never go backwards; the line before is at {last:g}"
-            raise InvalidInputError(row.where(time_at), row.text(time_at), before)
+            raise row.refused(time_at, before)
         last, entry = seconds, row.entry(name_at)
         entries.setdefault(entry.name, entry)
         events.setdefault(entry.name, []).append(seconds)

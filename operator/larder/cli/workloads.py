@@ -11,6 +11,8 @@ from larder.errors import InvalidInputError
 
 MOST_NAMED = 8
 """Models listed in an error."""
+MOST_REQUESTS = 20_000_000
+"""Of a whole run: each takes about a hundred bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ def load_workload(source: Source) -> Workload:
     start, span = source.first_minute, source.minutes
     if trace.counts is not None:
         counts = trace.counts[:, start : None if span is None else start + span]
+        _check_total(source.trace, int(counts.sum()))
         arrivals = spread(counts, source.arrivals, np.random.default_rng(source.seed))
         duration = counts.shape[1] * MINUTE_SECONDS
     else:
@@ -50,6 +53,12 @@ def load_workload(source: Source) -> Workload:
     )
 
 
+def _check_total(trace: Path, requests: int) -> None:
+    if requests > MOST_REQUESTS:
+        allowed = f"at most {MOST_REQUESTS} can be played; choose fewer minutes"
+        raise InvalidInputError(f"trace {trace}: requests", requests, allowed)
+
+
 def _cut(trace: Trace, start_seconds: float, minutes: int | None) -> tuple[tuple[np.ndarray, ...], float]:
     times = trace.times or ()
     last = max((float(t[-1]) for t in times if len(t)), default=0.0)
@@ -59,9 +68,10 @@ def _cut(trace: Trace, start_seconds: float, minutes: int | None) -> tuple[tuple
 
 
 def _assign(source: Source, trace: Trace, profiles: dict[str, Profile]) -> list[str]:
+    file = ""
     if source.assignment is not None:
         file, _, column = source.assignment.rpartition(":")
-        if not file:
+        if not file or not column:
             raise InvalidInputError("--assignment", source.assignment, "it is FILE:COLUMN")
         chosen = read_assignment(Path(file), column)
         models = [chosen.get(entry.name, entry) for entry in trace.entries]
@@ -70,8 +80,10 @@ def _assign(source: Source, trace: Trace, profiles: dict[str, Profile]) -> list[
     else:
         drawn = np.random.default_rng(source.seed).choice(sorted(profiles), len(trace.entries))
         return [str(model) for model in drawn]
-    for model in models:
+    for model, entry in zip(models, trace.entries, strict=True):
         if model.name not in profiles:
             known = ", ".join(list(profiles)[:MOST_NAMED]) + (", ..." if len(profiles) > MOST_NAMED else "")
-            raise InvalidInputError(model.where, model.name, f"it is a model of {source.profiles}: {known}")
+            # What stands for itself was looked for in the assignment first.
+            assigned = f"a function of {file}, or " if file and model is entry else ""
+            raise InvalidInputError(model.where, model.name, f"it is {assigned}a model of {source.profiles}: {known}")
     return [model.name for model in models]
