@@ -208,6 +208,12 @@ class Kube:
             return self._dynamic.resources.get(api_version=api_version or API_VERSIONS[kind], kind=kind)
 
 
+def is_ready(item: Manifest | None) -> bool:
+    """Return whether a Node or a Pod says that it is ready."""
+    conditions = ((item or {}).get("status") or {}).get("conditions", [])
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
 def _take(objects: dict[str, Manifest], change: str, item: Manifest, field_selector: str) -> None:
     name = item["metadata"]["name"]
     if field_selector and field_selector != f"metadata.name={name}":

@@ -8,7 +8,7 @@ from typing import Final
 from e2e.cluster import lifecycle
 from e2e.cluster.progress import Progress
 from e2e.cluster.settings import from_environment
-from e2e.kube import Kube, Manifest
+from e2e.kube import Kube, is_ready
 
 SECOND: Final = "node2"
 NOTICED_SECONDS: Final = 90.0
@@ -36,9 +36,3 @@ def lost(kube: Kube) -> Iterator[None]:
     finally:
         bring_up_second()
         kube.until("Node", SECOND, is_ready, BACK_SECONDS, f"{SECOND} is back")
-
-
-def is_ready(node: Manifest | None) -> bool:
-    """Return whether a Node says that it is ready."""
-    conditions = ((node or {}).get("status") or {}).get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)

@@ -12,8 +12,8 @@ from e2e import chart
 from e2e.churn import host
 from e2e.churn.plan import PODS_MAX, PODS_MIN, Event
 from e2e.churn.setting import PROMETHEUS, Scene, is_rolled_out
-from e2e.cluster import api, containers, lifecycle
-from e2e.kube import Manifest, WaitTimeoutError
+from e2e.cluster import containers, lifecycle
+from e2e.kube import Manifest, is_ready
 from e2e.tests.stage import POOL, condition_of
 from larder.api.names import COMPONENT_LABEL, GATEWAY, POOL_LABEL, TRITON, gateway_name
 from larder.errors import UnavailableError
@@ -23,7 +23,6 @@ RECOVERED_SECONDS: Final = 150.0
 BREATH_SECONDS: Final = 2.0
 """Between two times of one event."""
 LARDER: Final = "larder"
-API_SERVER: Final = "kube-apiserver"
 
 Happening = Callable[[Scene, float], None]
 """Does it once; the seconds are how long what is away stays so."""
@@ -87,12 +86,8 @@ def operator_killed(scene: Scene, away_seconds: float) -> None:
 
 def api_server_away(scene: Scene, away_seconds: float) -> None:
     """The API server is killed, stays away, and is started again."""
-    lifecycle.kill_for(scene.settings, API_SERVER, away_seconds)
-    deadline = time.monotonic() + RECOVERED_SECONDS
-    while not api.is_ready(scene.settings):
-        if time.monotonic() > deadline:
-            raise WaitTimeoutError(f"the API server does not answer {RECOVERED_SECONDS:.0f} s after it was started")
-        time.sleep(0.1)
+    with lifecycle.without_api_server(scene.settings):
+        time.sleep(away_seconds)
     _until_ready(scene)
 
 
@@ -168,7 +163,7 @@ def _until_pods(scene: Scene, count: int) -> None:
 
     def holds(pods: Mapping[str, Manifest]) -> bool:
         tritons = [pod for pod in pods.values() if pod["metadata"]["labels"].get(COMPONENT_LABEL) == TRITON]
-        return len(tritons) == count and all(_is_ready(pod) for pod in tritons)
+        return len(tritons) == count and all(is_ready(pod) for pod in tritons)
 
     scene.kube.until_all("Pod", holds, RECOVERED_SECONDS, f"{count} Triton pods are ready and no other is left")
 
@@ -192,11 +187,6 @@ def _until_ready(scene: Scene) -> None:
         RECOVERED_SECONDS,
         "the pool is ready",
     )
-
-
-def _is_ready(pod: Manifest) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _restarts(pod: Manifest | None) -> int:

@@ -1,8 +1,9 @@
 """Brings a cluster up, takes it down, and says how it is. Every step looks at what is there first."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -119,16 +120,21 @@ def is_up(settings: Settings) -> bool:
     return running and nodes_ready and api.resolves(settings.dns_address, f"kubernetes.default.svc.{CLUSTER_NAME}")
 
 
-def kill_for(settings: Settings, name: str, seconds: float) -> None:
-    """SIGKILL one program, and start it after that time exactly as it was, whatever it would be made of by now."""
+@contextmanager
+def without_api_server(settings: Settings) -> Iterator[None]:
+    """Within, the API server is away, killed; afterwards it answers again, made as it was before."""
+    name = "kube-apiserver"
     record = processes.running(_records(settings), name)
     if record is None:
         raise ClusterError(f"{name} does not run")
     argv = tuple(word for word in processes.arguments(record) if word)
     processes.stop(_records(settings), {name: 0.0})
-    time.sleep(seconds)
-    entries = cgroups.entry_files(settings.cgroup, cgroups.hierarchies())
-    processes.start(_records(settings), settings.state / "logs", Program(name, argv), entries, record.identity)
+    try:
+        yield
+    finally:
+        entries = cgroups.entry_files(settings.cgroup, cgroups.hierarchies())
+        processes.start(_records(settings), settings.state / "logs", Program(name, argv), entries, record.identity)
+        _await(settings, name, partial(api.is_ready, settings))
 
 
 def is_durable(settings: Settings) -> bool:

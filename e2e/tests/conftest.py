@@ -10,7 +10,7 @@ import pytest
 from e2e import chart, diagnosis
 from e2e import target as targets
 from e2e.cluster.store import locked
-from e2e.kube import Kube
+from e2e.kube import Kube, is_ready
 from e2e.target import Target
 from e2e.tests.stage import Stage, new_namespace
 
@@ -85,8 +85,7 @@ def last_words(target: Target) -> str:
 def unready_words(stage: Stage) -> Iterator[tuple[str, str]]:
     """Yield each pod of the stage that is not ready, and the end of its containers' logs."""
     for pod in stage.kube.all("Pod"):
-        conditions = (pod.get("status") or {}).get("conditions", [])
-        if not any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions):
+        if not is_ready(pod):
             name = pod["metadata"]["name"]
             try:
                 yield name, stage.kubectl("logs", name, "--all-containers", "--prefix", "--tail=20")

@@ -5,7 +5,7 @@ from e2e.conformance import calls
 from e2e.conformance.asking import Call, Server
 from e2e.conformance.differences import what_counts
 from e2e.forward import forward
-from e2e.kube import Manifest
+from e2e.kube import Manifest, is_ready
 from e2e.tests.stage import POOL, Pool, Stage, probes
 from larder.api.names import GRPC_PORT, HTTP_PORT, triton_name
 
@@ -27,11 +27,6 @@ def plain(deployment: Manifest) -> Manifest:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": PLAIN}, "spec": pod}
 
 
-def ready(pod: Manifest | None) -> bool:
-    conditions = ((pod or {}).get("status") or {}).get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
 def difference(call: Call, triton: Server, pool: Server) -> str:
     """Return what a call was answered otherwise; empty: nothing."""
     expected, found = call.ask(triton), call.ask(pool)
@@ -48,7 +43,7 @@ def test_a_pool_answers_every_call_as_a_plain_triton_does(stage: Stage) -> None:
     assert deployment is not None
     stage.kube.apply(plain(deployment))
     stage.until_served(lambda served: served >= set(NAMES), "all models are served")
-    stage.kube.until("Pod", PLAIN, ready, 60.0, "the plain Triton is ready")
+    stage.kube.until("Pod", PLAIN, is_ready, 60.0, "the plain Triton is ready")
     kubectl = stage.target.tools.kubectl
     with stage.clients() as pool, forward(kubectl, stage.namespace, f"pod/{PLAIN}", (HTTP_PORT, GRPC_PORT)) as ports:
         alone = Pool(ports)

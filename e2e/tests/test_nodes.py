@@ -12,7 +12,7 @@ import pytest
 
 from e2e import nodes
 from e2e.cluster.settings import from_environment
-from e2e.kube import Kube, Manifest
+from e2e.kube import Kube, Manifest, is_ready
 from e2e.target import is_given
 from e2e.tests.stage import POOL, Pool, Reply, Stage, probes
 from e2e.tests.trickle import Trickle
@@ -49,7 +49,7 @@ def spread(stage: Stage) -> Stage:
 def where(pods: Mapping[str, Manifest], component: str) -> set[str]:
     """Return the nodes of the ready pods of a component."""
     of_it = [pod for pod in pods.values() if pod["metadata"]["labels"].get(COMPONENT_LABEL) == component]
-    return {pod["spec"].get("nodeName", "") for pod in of_it if nodes.is_ready(pod)}
+    return {pod["spec"].get("nodeName", "") for pod in of_it if is_ready(pod)}
 
 
 def until_service_leaves(stage: Stage, node: str) -> None:

@@ -9,7 +9,7 @@ import urllib3
 
 from e2e import chart, metrics_server, models
 from e2e.forward import forward
-from e2e.kube import Manifest
+from e2e.kube import Manifest, is_ready
 from e2e.served import served
 from e2e.tests.stage import POOL, Stage, condition_of, probes
 from e2e.tests.trickle import Trickle
@@ -168,8 +168,3 @@ def metric(stage: Stage) -> Iterator[Callable[[int], object]]:
             yield lambda value: client.request("POST", url, body=str(value), timeout=10)
     finally:
         stage.target.kube.delete("APIService", service["metadata"]["name"])
-
-
-def is_ready(pod: Manifest | None) -> bool:
-    conditions = ((pod or {}).get("status") or {}).get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

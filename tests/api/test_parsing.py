@@ -149,45 +149,23 @@ def written(model: resources.Model) -> dict[str, Any]:
 
 
 def test_every_field_of_a_pool_is_read() -> None:
+    memory = {
+        "budget": "8Gi",
+        "base": "1Gi",
+        "defaultModelMemory": "100Mi",
+        "highWatermark": 90,
+        "lowWatermark": 70,
+    }
     pool = parse_model_pool(
         builders.pool(
             repository={"uri": "s3://b/models", "credentialsSecret": {"name": "s3"}},
-            memory={
-                "budget": "8Gi",
-                "base": "1Gi",
-                "defaultModelMemory": "100Mi",
-                "highWatermark": 90,
-                "lowWatermark": 70,
-            },
+            memory=memory,
             pods={"min": 2, "max": 5, "fixed": 0, "surge": 0},
             loading={"concurrency": 4, "loadTimeout": "2m", "unloadTimeout": "5s"},
             autoComplete=False,
             drainSeconds=5,
             protectionSeconds=7,
-            gateway={
-                "replicas": 3,
-                "resources": {"limits": {"cpu": 2}},
-                "longestHold": "90s",
-                "heldBytes": "1Gi",
-                "heldRequests": 500,
-                "bodyLimit": "16Mi",
-                "tlsSecret": {"name": "tls"},
-            },
             mode="Advise",
-            template={
-                "image": "triton:1",
-                "imagePullPolicy": "Always",
-                "imagePullSecrets": [{"name": "pull"}],
-                "resources": {"limits": {"nvidia.com/gpu": 1}},
-                "sharedMemory": "64Mi",
-                "nodeSelector": {"gpu": "yes"},
-                "tolerations": [{"key": "gpu", "operator": "Exists"}],
-                "affinity": {"podAntiAffinity": {}},
-                "labels": {"team": "a"},
-                "annotations": {"note": "b"},
-                "extraArgs": ["--log-verbose=1"],
-                "env": [{"name": "A", "value": "1"}],
-            },
         )
     )
     assert pool.repository == resources.Repository(uri="s3://b/models", credentials_secret="s3")
@@ -195,8 +173,38 @@ def test_every_field_of_a_pool_is_read() -> None:
     assert pool.pods == resources.Pods(2, 5, 0, 0)
     assert pool.loading == resources.Loading(4, 120.0, 5.0)
     assert (pool.auto_complete, pool.drain_seconds, pool.protection_seconds, pool.mode) == (False, 5, 7, "Advise")
+
+
+def test_every_field_of_a_gateway_is_read() -> None:
+    gateway = {
+        "replicas": 3,
+        "resources": {"limits": {"cpu": 2}},
+        "longestHold": "90s",
+        "heldBytes": "1Gi",
+        "heldRequests": 500,
+        "bodyLimit": "16Mi",
+        "tlsSecret": {"name": "tls"},
+    }
+    pool = parse_model_pool(builders.pool(gateway=gateway))
     assert pool.gateway == resources.Gateway(3, {"limits": {"cpu": 2}}, 90.0, 2**30, 500, 16 * 2**20, "tls")
-    assert pool.template == resources.Template(
+
+
+def test_every_field_of_the_pods_template_is_read() -> None:
+    template = {
+        "image": "triton:1",
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{"name": "pull"}],
+        "resources": {"limits": {"nvidia.com/gpu": 1}},
+        "sharedMemory": "64Mi",
+        "nodeSelector": {"gpu": "yes"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "labels": {"team": "a"},
+        "annotations": {"note": "b"},
+        "extraArgs": ["--log-verbose=1"],
+        "env": [{"name": "A", "value": "1"}],
+    }
+    assert parse_model_pool(builders.pool(template=template)).template == resources.Template(
         image="triton:1",
         image_pull_policy="Always",
         image_pull_secrets=("pull",),

@@ -26,7 +26,8 @@ from larder.gateway.envoy_admin import EnvoyAdmin
 from tests.fuzz import corpus, talking
 from tests.fuzz.corpus import COLD, HOT, Raw
 from tests.fuzz.talking import STUCK, Talker
-from tests.gateway.builders import FakePod, free_address
+from tests.gateway.builders import free_address
+from tests.gateway.fake_pod import FakePod
 
 DOCUMENTED = {
     *(f"http {status}" for status in (101, 200, 400, 401, 403, 404, 405, 408, 413, 426, 431, 501, 503, 505)),

@@ -7,7 +7,8 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from larder.gateway import envoy
-from tests.gateway.builders import MIB, FakePod, Gateway, residency
+from tests.gateway.builders import MIB, Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 MESSAGE = service_pb2.ModelInferRequest(model_name="m", id="1").SerializeToString()

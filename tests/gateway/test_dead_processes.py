@@ -8,7 +8,8 @@ import pytest
 
 from larder.api.demand import Dead, Hint, Waiting
 from larder.gateway.dispatch import MOST_LOSSES
-from tests.gateway.builders import FakePod, Gateway, residency
+from tests.gateway.builders import Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 WORDS = "Failed to process the request(s) for model instance 'm_0_0', message: "

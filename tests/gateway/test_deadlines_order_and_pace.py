@@ -11,7 +11,8 @@ from tritonclient.utils import InferenceServerException
 
 from larder.api.demand import Failure, Hint, Prediction, Waiting
 from larder.gateway.pacing import FIRST_WINDOW
-from tests.gateway.builders import FakePod, Gateway, residency
+from tests.gateway.builders import Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 

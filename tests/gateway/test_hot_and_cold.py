@@ -14,7 +14,8 @@ from tritonclient.utils import InferenceServerException
 
 from larder.adapters.prometheus_reads import COUNTER
 from larder.api.demand import Counts, Failure, Hint, Seen, Waiting
-from tests.gateway.builders import FakePod, Gateway, residency
+from tests.gateway.builders import Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 

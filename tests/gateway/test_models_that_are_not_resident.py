@@ -9,7 +9,8 @@ from larder.api.demand import Hint, Seen, Waiting
 from larder.gateway import last_seen
 from larder.gateway.last_seen import Shelf
 from larder.gateway.protocol import Operation
-from tests.gateway.builders import FakePod, Gateway, model, residency
+from tests.gateway.builders import Gateway, model, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 TAILS = ("", "/config", "/stats", "/versions/1", "/versions/1/ready")

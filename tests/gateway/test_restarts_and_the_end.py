@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from larder.api.demand import Hint, Seen, Waiting
-from tests.gateway.builders import FakePod, Gateway, residency
+from tests.gateway.builders import Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 

@@ -12,7 +12,8 @@ from tritonclient.grpc import service_pb2
 
 from larder.api.demand import Dead, Failure, Hint, Seen, Waiting
 from larder.gateway.settings import MIB
-from tests.gateway.builders import FakePod, Gateway, residency
+from tests.gateway.builders import Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 MODELS = {"m", "n"}

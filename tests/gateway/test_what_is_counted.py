@@ -7,7 +7,8 @@ import grpc
 import pytest
 
 from larder.api.demand import Counts, Hint, Waiting
-from tests.gateway.builders import FakePod, Gateway, residency
+from tests.gateway.builders import Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 BAD = {"inputs": "not a list"}

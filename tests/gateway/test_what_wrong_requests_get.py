@@ -9,7 +9,8 @@ from aiohttp import web
 from tritonclient.grpc import service_pb2
 
 from larder.gateway.settings import MIB
-from tests.gateway.builders import FakePod, Gateway, residency
+from tests.gateway.builders import Gateway, residency
+from tests.gateway.fake_pod import FakePod
 
 CONTAINER = "containerd://a"
 ANSWER_SECONDS = 5.0

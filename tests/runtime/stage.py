@@ -231,6 +231,13 @@ class Stage:
         """Put or change a Model."""
         await self.kube.put(builders.model_manifest(name, **spec))
 
+    async def served(self, gateway, *models):
+        """One after the other these models are asked for until they are ready."""
+        for name in models:
+            await gateway.ask(name)
+            await self.phase(name, "Ready")
+            await gateway.ask(name, 0)
+
     async def triton(self, name="t0", created=None, metered=False, **models):
         """Put a running Triton pod on the stage; its models are in the repository."""
         server = await self._stack.enter_async_context(FakeTriton(models))

@@ -21,9 +21,6 @@ async def test_a_plan_made_beside_the_event_loop_is_carried_out_like_any_other(m
         triton = await stage.triton(a=FakeModel(), b=FakeModel(), c=FakeModel())
         gateway = await stage.gateway()
         await stage.start()
-        for name in "abc":
-            await gateway.ask(name)
-            await stage.phase(name, "Ready")
-            await gateway.ask(name, 0)
+        await stage.served(gateway, *"abc")
         assert triton.named("load") == ["a", "b", "c"]
         assert False in where

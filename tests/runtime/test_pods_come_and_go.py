@@ -20,32 +20,36 @@ def going(stage):
     return [p["metadata"]["name"] for p in stage.kube.all("pods") if "deletionTimestamp" in p["metadata"]]
 
 
-async def test_one_pod_fewer_moves_its_models_first_and_the_cluster_takes_the_pod_that_was_chosen():
+@asynccontextmanager
+async def one_pod_fewer_than_two_that_each_hold_a_model(move=None):
+    """Until the event, if there is one, is set, the model of the pod that is to go does not arrive on the other."""
     async with Stage() as stage:
         await stage.pool(pods={"fixed": 2})
         await stage.model("a")
         await stage.model("b")
-        tritons = [await stage.triton(name, a=FakeModel(), b=FakeModel()) for name in ("t0", "t1")]
+        first = await stage.triton("t0", a=FakeModel(), b=FakeModel(load_gate=move))
+        second = await stage.triton("t1", a=FakeModel(load_gate=move), b=FakeModel())
         gateway = await stage.gateway()
         async with FakeDeployment(stage).playing() as deployment:
             await stage.start()
             await stage.kube.until(lambda k: all(_gate(k.find("pods", name)) == "True" for name in ("t0", "t1")))
-            for name in "ab":
-                await gateway.ask(name)
-                await stage.phase(name, "Ready")
-                await gateway.ask(name, 0)
-            before = {name: list(t.named("load")) for name, t in zip(("t0", "t1"), tritons, strict=True)}
-            assert sorted(before["t0"] + before["t1"]) == ["a", "b"]
+            await stage.served(gateway, "a", "b")
+            assert sorted(first.named("load") + second.named("load")) == ["a", "b"]
             await stage.pool(pods={"fixed": 1})
-            await stage.kube.until(lambda _: going(stage))
-            (victim,) = going(stage)
-            (kept,) = {"t0", "t1"} - {victim}
-            await gateway.until(lambda g: g.routable(f"uid-of-{kept}") == {"a", "b"})
-            assert annotations(stage.kube.find("pods", victim))[names.DELETION_COST_ANNOTATION] == "-2147483647"
-            assert deployment.replicas == 1 and deployment.lowest == 1
-            assert [reason for reason, _ in stage.events("Retire")] == ["FixedByUser"]
-            await stage.kube.until(lambda _: stage.events("Dismiss"))
-            assert "ready elsewhere" in stage.events("Dismiss")[0][1]
+            yield stage, gateway, deployment
+
+
+async def test_one_pod_fewer_moves_its_models_first_and_the_cluster_takes_the_pod_that_was_chosen():
+    async with one_pod_fewer_than_two_that_each_hold_a_model() as (stage, gateway, deployment):
+        await stage.kube.until(lambda _: going(stage))
+        (victim,) = going(stage)
+        (kept,) = {"t0", "t1"} - {victim}
+        await gateway.until(lambda g: g.routable(f"uid-of-{kept}") == {"a", "b"})
+        assert annotations(stage.kube.find("pods", victim))[names.DELETION_COST_ANNOTATION] == "-2147483647"
+        assert deployment.replicas == 1 and deployment.lowest == 1
+        assert [reason for reason, _ in stage.events("Retire")] == ["FixedByUser"]
+        await stage.kube.until(lambda _: stage.events("Dismiss"))
+        assert "ready elsewhere" in stage.events("Dismiss")[0][1]
 
 
 async def test_a_pod_that_the_cluster_did_not_take_stays_and_is_ready_again():
@@ -63,31 +67,10 @@ async def test_a_pod_that_the_cluster_did_not_take_stays_and_is_ready_again():
             assert names.DELETION_COST_ANNOTATION not in annotations(stage.kube.find("pods", kept))
 
 
-@asynccontextmanager
-async def two_pods_that_each_hold_a_model():
-    """Where a pod that is to go waits for its model to be loaded on the other, until the event is set."""
-    async with Stage() as stage:
-        move = asyncio.Event()
-        await stage.pool(pods={"fixed": 2})
-        await stage.model("a")
-        await stage.model("b")
-        await stage.triton("t0", a=FakeModel(), b=FakeModel(load_gate=move))
-        await stage.triton("t1", a=FakeModel(load_gate=move), b=FakeModel())
-        gateway = await stage.gateway()
-        async with FakeDeployment(stage).playing() as deployment:
-            await stage.start()
-            await stage.kube.until(lambda k: all(_gate(k.find("pods", name)) == "True" for name in ("t0", "t1")))
-            for name in "ab":
-                await gateway.ask(name)
-                await stage.phase(name, "Ready")
-                await gateway.ask(name, 0)
-            await stage.pool(pods={"fixed": 1})
-            await stage.kube.until(lambda _: retiring(stage))
-            yield stage, deployment, move
-
-
 async def test_a_new_leader_goes_on_where_the_one_before_stopped():
-    async with two_pods_that_each_hold_a_model() as (stage, _, move):
+    move = asyncio.Event()
+    async with one_pod_fewer_than_two_that_each_hold_a_model(move) as (stage, _, _):
+        await stage.kube.until(lambda _: retiring(stage))
         first = retiring(stage)
         await stage.stop()
         await stage.start()
@@ -98,7 +81,9 @@ async def test_a_new_leader_goes_on_where_the_one_before_stopped():
 
 
 async def test_a_pod_that_was_chosen_stays_when_it_is_wanted_again():
-    async with two_pods_that_each_hold_a_model() as (stage, deployment, move):
+    move = asyncio.Event()
+    async with one_pod_fewer_than_two_that_each_hold_a_model(move) as (stage, _, deployment):
+        await stage.kube.until(lambda _: retiring(stage))
         await stage.pool(pods={"fixed": 2})
         await stage.kube.until(lambda _: not retiring(stage))
         move.set()

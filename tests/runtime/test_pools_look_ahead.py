@@ -23,10 +23,7 @@ async def test_a_model_that_is_asked_for_regularly_is_loaded_ahead():
         await stage.triton(a=FakeModel(), b=FakeModel(), c=FakeModel())
         gateway = await stage.gateway()
         await stage.start()
-        for name in "bc":
-            await gateway.ask(name)
-            await stage.phase(name, "Ready")
-            await gateway.ask(name, 0)
+        await stage.served(gateway, *"bc")
         await stage.minute(b=1, c=1)
         for turn in range(1, 40):
             await stage.minute(**({"a": 1} if turn % 4 == 0 else {}))
