@@ -36,6 +36,7 @@ from larder.runtime.operator import Operator
 from larder.runtime.pool_runner import Surface
 from larder.runtime.state import Clock, Timings
 from larder.runtime.status_writer import StatusWriter
+from larder.runtime.steady import SteadyTime
 from tests.adapters.fake_kube import FakeKube
 from tests.adapters.fake_meter import FakeMeter
 from tests.adapters.fake_triton import KEY, FakeModel, FakeTriton
@@ -146,6 +147,9 @@ class Stage:
         self.tritons, self.gateways, self.meters = {}, {}, {}
         self._addresses = {}
         self.skipped_seconds = 0.0
+        """Time that went by on all clocks at once."""
+        self.jumped_seconds = 0.0
+        """What the wall clock shows too much."""
 
     async def __aenter__(self):
         self._stack = AsyncExitStack()
@@ -174,7 +178,7 @@ class Stage:
             notes=recorder,
             statuses=StatusWriter(client, self.leadership.check, time.monotonic),
             fence=self.leadership,
-            clock=Clock(lambda: time.time() + self.skipped_seconds, lambda: time.monotonic() + self.skipped_seconds),
+            clock=Clock(SteadyTime(self._wall, self._monotonic), self._monotonic),
             timings=self.timings,
             platform=builders.PLATFORM,
             make_key=lambda: "made",
@@ -185,6 +189,12 @@ class Stage:
         self._task.add_done_callback(lambda task: task.cancelled() or task.result())
         for manifest in self.kube.all("modelpools"):
             self.operator.put_pool(copy.deepcopy(manifest))
+
+    def _wall(self):
+        return time.time() + self.skipped_seconds + self.jumped_seconds
+
+    def _monotonic(self):
+        return time.monotonic() + self.skipped_seconds
 
     @property
     def runner(self):

@@ -67,6 +67,15 @@ async def test_a_burst_asks_for_pods_within_seconds_and_at_most_twice_as_many_at
         assert {reason for reason, _ in stage.events("Scale")} == {"PoolScaleUp"}
 
 
+async def test_a_rate_that_leaps_a_millionfold_scales_no_faster_than_any_burst():
+    async with Stage(OFTEN) as stage:
+        await scaled(stage)
+        for _ in range(15):
+            await stage.counted(a=60_000_000)
+        await stage.kube.until(lambda _: asked_pods(stage) == 2)
+        assert len(stage.events("Scale")) == 1
+
+
 async def test_no_pod_is_removed_while_a_gateway_is_silent():
     async with Stage(OFTEN) as stage:
         await grown(stage)

@@ -30,6 +30,7 @@ from larder.runtime.pool_runner import Surface
 from larder.runtime.settings import LEASE_NAME, Settings, read
 from larder.runtime.state import Clock, Timings
 from larder.runtime.status_writer import StatusWriter
+from larder.runtime.steady import SteadyTime
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +101,8 @@ def build(told: Settings, client: KubeClient) -> Process:
     """Wire the operator."""
     # A restarted process is another leader: its term must be a new one.
     identity = f"{told.identity}_{secrets.token_hex(4)}"
-    clock = Clock(time.time, time.monotonic)
-    leadership = Leadership(LeaseStore(client, told.namespace, LEASE_NAME, time.time), identity, time.monotonic)
+    clock = Clock(SteadyTime(time.time, time.monotonic), time.monotonic)
+    leadership = Leadership(LeaseStore(client, told.namespace, LEASE_NAME, time.time), identity, _elapsed)
     recorder = Recorder(client, told.identity, time.time)
     surface = Surface(
         cluster=client,
@@ -120,6 +121,11 @@ def build(told: Settings, client: KubeClient) -> Process:
     )
     operator = Operator(surface, leadership, recorder)
     return Process(operator, client, Probes(operator))
+
+
+def _elapsed() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, as the Lease does."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _Backoffs:
