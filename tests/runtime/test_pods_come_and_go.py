@@ -91,6 +91,15 @@ async def test_a_pod_that_was_chosen_stays_when_it_is_wanted_again():
         assert deployment.replicas == 2 and not going(stage)
 
 
+async def test_a_pod_that_was_chosen_stays_when_its_pool_is_only_to_be_advised():
+    async with one_pod_fewer_than_two_that_each_hold_a_model(asyncio.Event()) as (stage, _, deployment):
+        await stage.kube.until(lambda _: retiring(stage))
+        await stage.pool(pods={"min": 1, "max": 2}, mode="Advise")
+        await stage.kube.until(lambda _: not retiring(stage))
+        await stage.kube.until(lambda _: stage.events("Keep"))
+        assert deployment.replicas == 2 and not going(stage)
+
+
 async def test_a_pool_without_pods_starts_one_for_the_first_request_and_goes_back_to_none():
     async with Stage() as stage:
         await stage.pool(pods={"min": 0, "max": 1, "scaleDownAfter": "1s"})

@@ -32,7 +32,7 @@ from larder.runtime.memory import remembered
 from larder.runtime.metering import Metering
 from larder.runtime.pods import PodView
 from larder.runtime.predictions import Predictions
-from larder.runtime.retirement import take_mark
+from larder.runtime.retirement import call_off, take_mark
 from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,8 @@ class PoolLoop:
         self.unplaced = {item.model: item for item in decided.unplaced}
         if self.state.pool.mode == "Advise":
             self._advise(decided)
+            if self.may_command():
+                call_off(self.state)
         elif self.may_command():
             begun = apply(self.state, decided, self._look, self._scale)
             self.state.forecasts.began(begun, snapshot)

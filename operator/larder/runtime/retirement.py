@@ -36,6 +36,15 @@ def begin_mark(state: PoolState, book: PodBook, action: PodAction) -> None:
     state.tasks.spawn(_write(state, book, book.marking), f"publish retirement of {book.view.name}")
 
 
+def call_off(state: PoolState) -> None:
+    """In mode Advise no pod goes: one that was chosen before stays."""
+    for name, book in state.books.pods.items():
+        if book.retirement is not None and not book.view.deleting:
+            action = Keep(name, book.retirement.reason, f"spec.mode is Advise; {name} stays")
+            state.report.decided(action, None)
+            begin_mark(state, book, action)
+
+
 def _next(present: Retirement | None, action: PodAction, now_seconds: float) -> Retirement | None:
     match action:
         case Retire(surge=surge):
