@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help venv check render test unit churn cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway bench-streams
+.PHONY: help venv check render test unit churn replay cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway bench-streams
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,9 @@ test: venv ## everything, each suite within its share of the time (CONTRIBUTING.
 
 churn: venv ## 100,000 requests while everything happens to a pool (an hour; goes on where it was interrupted)
 	$(BIN)/python -m e2e.churn
+
+replay: venv ## a real trace against the cluster and through the simulator, side by side (fifteen minutes)
+	$(BIN)/python -m e2e.replay $(ARGS)
 
 fuzz: venv ## hostile input against a gateway and its parsers (a short form is part of `make test`)
 	$(BIN)/python -m tests.fuzz $(FUZZ)

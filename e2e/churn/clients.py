@@ -36,12 +36,13 @@ class Client(Protocol):
 class TritonClient:
     """A tritonclient of one protocol. aiohttp, which the HTTP one is made of, does not repeat a POST by itself."""
 
-    def __init__(self, protocol: str, address: str) -> None:
+    def __init__(self, protocol: str, address: str, connections: int = 1) -> None:
         self._protocol = protocol
         self._client: Any
         if protocol == HTTP:
             self._library: Any = tritonclient.http.aio
-            self._client = self._library.InferenceServerClient(address, conn_limit=1, conn_timeout=DEADLINE_SECONDS)
+            limits = {"conn_limit": connections, "conn_timeout": DEADLINE_SECONDS}
+            self._client = self._library.InferenceServerClient(address, **limits)
             self._timeout: dict[str, float] = {}
         else:
             self._library = tritonclient.grpc.aio

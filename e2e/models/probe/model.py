@@ -3,6 +3,7 @@
 | parameter | effect |
 | --- | --- |
 | load_seconds | `initialize` takes that long |
+| ready_seconds | `initialize` ends so long after the model's process began, whatever its start took |
 | execute_seconds | every request takes that long |
 | memory_mib | allocated and touched by `initialize` |
 | keep_mib | put into shared memory by `initialize`, where it stays after the unload |
@@ -32,6 +33,13 @@ def parameters(args):
     return {name: value["string_value"] for name, value in given.items()}
 
 
+def process_age_seconds():
+    """Return how long ago this process was started."""
+    after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    began_seconds = int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_seconds
+
+
 class TritonPythonModel:
     """INPUT0 [n] int32 -> OUTPUT0 = INPUT0 + 1, MODEL and POD by name, LOAD of this load only, SINCE its time."""
 
@@ -46,6 +54,7 @@ class TritonPythonModel:
         self.says = {"MODEL": args["model_name"], "LOAD": uuid.uuid4().hex, "POD": socket.gethostname()}
         time.sleep(float(given.get("load_seconds", "0")))
         self.memory = [np.ones(int(given.get("memory_mib", "0")) * MIB, dtype=np.uint8)]
+        time.sleep(max(0.0, float(given.get("ready_seconds", "0")) - process_age_seconds()))
         if "keep_mib" in given:
             Path("/dev/shm/kept").write_bytes(bytes(int(given["keep_mib"]) * MIB))
         if "fail_load" in given:

@@ -114,7 +114,7 @@ def build(told: Settings, client: KubeClient) -> Process:
         statuses=StatusWriter(client, leadership.check, time.monotonic),
         fence=leadership,
         clock=clock,
-        timings=Timings(),
+        timings=Timings(forecast_interval=told.forecast_interval_seconds),
         platform=told.platform,
         make_key=lambda: secrets.token_hex(24),
         metrics=None if told.prometheus is None else Prometheus(told.prometheus),

@@ -22,7 +22,8 @@ from larder.core.plan import Action, Drain
 from larder.core.sizing import needs_of
 from larder.core.worth import ASSUMED_LOAD_SECONDS, RATE_AGE_SECONDS
 
-INTERVAL_SECONDS: Final = 60.0
+MINUTE_SECONDS: Final = 60.0
+"""The interval that a forecast learns in, unless the operator is told another one."""
 WARM_INTERVALS: Final = 60
 SIZE_SECONDS: Final = 2.0
 """How often the number of pods is thought about; a plan between keeps it."""
@@ -60,11 +61,12 @@ class Expected:
 class Forecasts:
     """One pool. `verdict` is whether the objectives can be met, as judged last; None: too little is known."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], interval_seconds: float = MINUTE_SECONDS) -> None:
         self._monotonic = monotonic
+        self.interval_seconds = interval_seconds
         self._names: tuple[str, ...] = ()
         self._numbers: dict[str, int] = {}
-        self._forecaster = Forecaster(0, INTERVAL_SECONDS, monotonic())
+        self._forecaster = Forecaster(0, interval_seconds, monotonic())
         self._counted = False
         self._sized_seconds = self._judged_seconds = float("-inf")
         self._experience = Experience(UNLOAD_SECONDS)
@@ -72,7 +74,7 @@ class Forecasts:
 
     @property
     def watched_intervals(self) -> int:
-        """Intervals of `INTERVAL_SECONDS` that the forecast has learned from."""
+        """Intervals of `interval_seconds` that the forecast has learned from."""
         return self._forecaster.closed_intervals
 
     def count(self, requests: Mapping[str, int]) -> None:
@@ -120,10 +122,10 @@ class Forecasts:
         forecaster, now = self._forecaster, self._monotonic()
         if now < forecaster.interval_end_seconds:
             return
-        if is_known(INTERVAL_SECONDS):
+        if is_known(self.interval_seconds):
             forecaster.close_interval()
         if (missed := now - forecaster.interval_end_seconds) >= 0.0:
-            forecaster.skip_intervals(1 + int(missed / INTERVAL_SECONDS))
+            forecaster.skip_intervals(1 + int(missed / self.interval_seconds))
 
     def expected(self, snapshot: core.Snapshot, now_seconds: float) -> Expected:
         """What is forecast now, of a snapshot without forecast."""

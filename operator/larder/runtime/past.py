@@ -12,7 +12,7 @@ from larder.api.conditions import ConditionReason
 from larder.api.quantities import format_time
 from larder.core.forecast import RING, Forecaster
 from larder.errors import MetricsError
-from larder.runtime.forecasts import INTERVAL_SECONDS, WARM_INTERVALS
+from larder.runtime.forecasts import MINUTE_SECONDS, WARM_INTERVALS
 from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,8 @@ class Past:
     async def _recall(self, metrics: Metrics) -> None:
         """Give the forecast its past, unless what it watched by itself is as good."""
         state, meta = self._state, self._state.pool.meta
-        if state.forecasts.watched_intervals < WARM_INTERVALS:
+        in_minutes = state.forecasts.interval_seconds == MINUTE_SECONDS
+        if in_minutes and state.forecasts.watched_intervals < WARM_INTERVALS:
             history = await metrics.history(meta.namespace, meta.name, RING)
             names = tuple(sorted(state.declared.serving))
             trained = await asyncio.to_thread(taught, history, names, state.clock.monotonic())
@@ -90,7 +91,7 @@ class Past:
 def taught(history: History, names: tuple[str, ...], now_seconds: float) -> Forecaster:
     """A forecaster that watched this history; its present interval begins now. Unknown minutes teach nothing."""
     minutes = len(history.known)
-    forecaster = Forecaster(len(names), INTERVAL_SECONDS, now_seconds - minutes * INTERVAL_SECONDS)
+    forecaster = Forecaster(len(names), MINUTE_SECONDS, now_seconds - minutes * MINUTE_SECONDS)
     numbers = {name: n for n, name in enumerate(history.models)}
     columns = np.array([numbers.get(name, -1) for name in names], dtype=np.int64)
     for minute in range(minutes):

@@ -106,7 +106,7 @@ class PoolRunner:
             declared=resolve(()),
             books=books,
             gateways=gateways,
-            forecasts=Forecasts(clock.monotonic),
+            forecasts=Forecasts(clock.monotonic, surface.timings.forecast_interval),
             publisher=publisher,
             controls=Controls(self._open_control),
             fence=surface.fence,

@@ -11,6 +11,7 @@
 | LARDER_PROMETHEUS_URL | a Prometheus that scrapes the gateways; empty: none is read |
 | LARDER_PROMETHEUS_SELECTOR | label matchers of the gateways of `$pool` in `$namespace` there |
 | LARDER_PROMETHEUS_TOKEN | bearer token for it |
+| LARDER_FORECAST_INTERVAL | seconds in which forecasts learn, default 60; less only where time itself is compressed |
 | LARDER_METRICS_PORT, LARDER_PROBE_PORT | default 9101 and 8080 |
 """
 
@@ -49,6 +50,7 @@ class Settings:
     metrics_port: int = 9101
     probe_port: int = 8080
     prometheus: Source | None = None
+    forecast_interval_seconds: float = 60.0
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -69,6 +71,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         metrics_port=number(environment, "LARDER_METRICS_PORT", 9101, int),
         probe_port=number(environment, "LARDER_PROBE_PORT", 8080, int),
         prometheus=_prometheus(environment),
+        forecast_interval_seconds=number(environment, "LARDER_FORECAST_INTERVAL", 60.0, float),
     )
 
 

@@ -69,6 +69,7 @@ class Timings:
     reapply: float = 300.0
     trouble: float = 5.0
     members_pause: float = 0.5
+    forecast_interval: float = 60.0
     warm: float = 300.0
     """So long a new pod waits, before it counts as ready, for models that are worth having there."""
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from larder.core.appraisal import Appraisal, Traffic
+from larder.core.autoscaler import SETTLE_SECONDS
 from larder.core.experience import Experience
 from larder.core.forecast import Forecaster
 from larder.core.outlook import appraise, make_catalog, miss_costs
 from larder.core.plan import Drain, Load, Plan, Reason, Retire, Scale
 from larder.core.planner import plan
-from larder.core.simulation.workload import Workload
+from larder.core.simulation.workload import MINUTE_SECONDS, Workload
 from larder.core.simulation.world import World
 from larder.core.snapshot import (
     Measured,
@@ -30,6 +31,7 @@ from larder.core.snapshot import (
 LOOK_EVERY_SECONDS = 5.0
 """How often the plan is made when nothing happens; the operator's loop is no slower."""
 SCALE_EVERY_SECONDS = 60.0
+"""How often the number of pods is thought about, unless the options say otherwise."""
 WORTH_A_RATE = 0.3
 """Models that keep a copy less busy than this need no second one; their rates are left out of the snapshot."""
 MOST_ROUNDS = 4
@@ -38,13 +40,16 @@ MOST_ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run may turn off, to see what it is worth."""
+    """What a run may turn off, to see what it is worth, and what is set otherwise where time is compressed."""
 
     objectives: tuple[Objective, ...] | None = None
     protection_seconds: float = 0.0
     target_attainment: float | None = None
     least_pods: int = 1
     most_pods: int = 1
+    interval_seconds: float = MINUTE_SECONDS
+    scale_every_seconds: float = SCALE_EVERY_SECONDS
+    scale_down_after_seconds: float = SETTLE_SECONDS
 
 
 def declare(workload: Workload, options: Options) -> dict[str, Model]:
@@ -65,11 +70,11 @@ def declare(workload: Workload, options: Options) -> dict[str, Model]:
 class Demand:
     """Counts the workload's requests as they come, and keeps the forecast fed."""
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, interval_seconds: float = MINUTE_SECONDS) -> None:
         self._times, self._models = workload.merged()
         self._taken = 0
         self._count = len(workload.names)
-        self.forecaster = Forecaster(self._count)
+        self.forecaster = Forecaster(self._count, interval_seconds)
 
     def advance(self, now_seconds: float) -> None:
         """Take in every request up to and including now."""
@@ -96,7 +101,7 @@ class LarderPolicy:
         self._numbers = {name: n for n, name in enumerate(workload.names)}
         self._catalog = make_catalog(self._models, 1, 1.0)
         self._order = np.array([self._numbers[name] for name in self._catalog.names])
-        self._demand = Demand(workload)
+        self._demand = Demand(workload, options.interval_seconds)
         self._options = options
         self._placements: dict[tuple[int, int], Placement] = {}
         self._pods: dict[int, Pod] = {}
@@ -113,7 +118,7 @@ class LarderPolicy:
             world.wake_at(self._look_at)
         scaling = self._options.target_attainment is not None and world.now >= self._scale_at
         if scaling:
-            self._scale_at = world.now + SCALE_EVERY_SECONDS
+            self._scale_at = world.now + self._options.scale_every_seconds
         elif all(n >= world.hardware.loads_at_once for n in world.loads_running.values()):
             return
         self._demand.advance(world.now)
@@ -185,6 +190,7 @@ class LarderPolicy:
             min_pods=self._options.least_pods,
             max_pods=self._options.most_pods,
             target_attainment=self._options.target_attainment,
+            scale_down_after_seconds=self._options.scale_down_after_seconds,
         )
         return replace(
             snapshot,
@@ -192,7 +198,7 @@ class LarderPolicy:
             asked_pods=len(world.pods) + len(world.starting),
             scaled_at_seconds=self._scaled_at,
             start_seconds=Measured(world.hardware.start_seconds, 0.0, 1, world.now),
-            traffic=Traffic(traffic.active_share[self._order], traffic.burst[self._order]),
+            traffic=Traffic(traffic.active_share[self._order], traffic.burst[self._order], traffic.interval_seconds),
         )
 
     def _scale(self, world: World, pods: int) -> None:

@@ -1,0 +1,95 @@
+"""What the pool looks like while it is asked, once a second: pods, resident models, memory."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from e2e.kube import Kube, Manifest
+from e2e.served import served
+from e2e.tests.stage import POOL
+from larder.api.names import COMPONENT_LABEL, POOL_LABEL, TRITON
+from larder.api.quantities import parse_bytes
+from larder.errors import LarderError
+
+EVERY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The pool at one moment. `pods` are all that exist, `ready` those of them that take requests."""
+
+    at_seconds: float
+    pods: int
+    ready: int
+    resident: int
+    copies: int
+    used_bytes: int | None
+    budget_bytes: int | None
+
+
+@dataclass(slots=True)
+class Watch:
+    """The samples so far; times are Unix seconds."""
+
+    kube: Kube
+    samples: list[Sample] = field(default_factory=list)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Look until told to end; an API server that does not answer is asked again."""
+        while not self._ended.wait(EVERY_SECONDS):
+            with suppress(LarderError):
+                self.samples.append(look(self.kube))
+
+    def end(self) -> None:
+        """Look no more."""
+        self._ended.set()
+
+
+def look(kube: Kube) -> Sample:
+    """Return the pool as the API server shows it now."""
+    pods = kube.all("Pod", selector=f"{POOL_LABEL}={POOL},{COMPONENT_LABEL}={TRITON}")
+    status = (kube.get("ModelPool", POOL) or {}).get("status") or {}
+    held = [served(pod) for pod in pods]
+    used, budget = status.get("memoryUsed"), status.get("memoryBudget")
+    return Sample(
+        time.time(),
+        len(pods),
+        sum(is_ready(pod) for pod in pods),
+        len(frozenset().union(*held)),
+        sum(len(models) for models in held),
+        None if used is None else parse_bytes("status.memoryUsed", used, allow_zero=True),
+        None if budget is None else parse_bytes("status.memoryBudget", budget, allow_zero=True),
+    )
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Return whether the cluster counts the pod as ready, and it is not to go."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+@contextmanager
+def watching(kube: Kube) -> Iterator[Watch]:
+    """Watch while the block runs."""
+    watch = Watch(kube)
+    thread = threading.Thread(target=watch.run, name="watching", daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch.end()
+        thread.join()
+
+
+def pod_seconds(samples: list[Sample], begin_seconds: float, end_seconds: float) -> float:
+    """Return the seconds for which pods existed, each sample standing until the next one."""
+    total = 0.0
+    for sample, after in zip(samples, [*(s.at_seconds for s in samples[1:]), end_seconds], strict=True):
+        span = min(after, end_seconds) - max(sample.at_seconds, begin_seconds)
+        total += sample.pods * max(0.0, span)
+    return total
