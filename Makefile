@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help venv check render test unit churn replay cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway bench-streams
+.PHONY: help venv check render test unit churn replay cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway bench-streams bench-scale
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -74,3 +74,6 @@ bench-calibration: venv ## predicted against simulated attainment
 
 bench-plan: venv ## time of a full plan and of one cold request at 10,000 models x 1,000 pods
 	$(BIN)/python -m benchmarks.plan
+
+bench-scale: venv ## the operator with 10,000 Models on 100 pods: memory, start, API writes, decisions (ten minutes; root)
+	$(BIN)/python -m benchmarks.operator_scale $(ARGS)

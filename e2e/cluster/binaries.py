@@ -1,4 +1,6 @@
-"""The programs built from Go modules: Kubernetes with etcd as one binary, Helm, CoreDNS and the pause program."""
+"""The programs built from Go modules: Kubernetes with etcd as one binary, Helm, CoreDNS and the pause program; for
+benchmarks kwok, which plays nodes and pods.
+"""
 
 import re
 import sys
@@ -10,13 +12,15 @@ from e2e.cluster.command import run
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import Progress
 from e2e.cluster.settings import REPOSITORY, Settings, Versions
-from e2e.cluster.store import digest, produced
+from e2e.cluster.store import digest, locked, produced
 
 CONTROLPLANE = "controlplane"
 HELM = "helm"
 COREDNS = "coredns"
 PAUSE = "pause"
+KWOK = "kwok"
 BUILD_SECONDS = 1800.0
+LOCK_SECONDS = 2400.0
 
 _SOURCES = {
     CONTROLPLANE: REPOSITORY / "e2e" / "cluster" / "controlplane",
@@ -61,14 +65,24 @@ def build_all(settings: Settings, progress: Progress, built: Callable[[str, Path
     """Build what is not in the cache, one after the other (each takes every core), telling of each as it is there."""
     go = find_go(settings)
     for name in (PAUSE, CONTROLPLANE, COREDNS, HELM):
-        target = path(settings, go, name)
-        if not target.exists():
-            with (
-                progress.step(f"Building {name} {version_of(settings.versions, name)}".rstrip()),
-                produced(target) as partial,
-            ):
-                _build(settings, go, name, partial)
-        built(name, target)
+        built(name, _ensure(settings, progress, go, name))
+
+
+def build_one(settings: Settings, progress: Progress, name: str) -> Path:
+    """Build one program if it is not in the cache."""
+    with locked(settings.cache / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
+        return _ensure(settings, progress, find_go(settings), name)
+
+
+def _ensure(settings: Settings, progress: Progress, go: Go, name: str) -> Path:
+    target = path(settings, go, name)
+    if not target.exists():
+        with (
+            progress.step(f"Building {name} {version_of(settings.versions, name)}".rstrip()),
+            produced(target) as partial,
+        ):
+            _build(settings, go, name, partial)
+    return target
 
 
 def path(settings: Settings, go: Go, name: str) -> Path:
@@ -86,9 +100,12 @@ def key(versions: Versions, go: Go, name: str) -> str:
 
 def version_of(versions: Versions, name: str) -> str:
     """The version a person knows a binary by."""
-    return {CONTROLPLANE: f"(Kubernetes {versions.kubernetes})", HELM: versions.helm, COREDNS: versions.coredns}.get(
-        name, ""
-    )
+    return {
+        CONTROLPLANE: f"(Kubernetes {versions.kubernetes})",
+        HELM: versions.helm,
+        COREDNS: versions.coredns,
+        KWOK: versions.kwok,
+    }.get(name, "")
 
 
 def _arguments(versions: Versions, name: str) -> tuple[str, ...]:
@@ -101,6 +118,7 @@ def _arguments(versions: Versions, name: str) -> tuple[str, ...]:
         PAUSE: ("build", "-trimpath", "-ldflags", "-s -w", "-o", "{target}", "main.go"),
         HELM: ("install", "-trimpath", "-ldflags", f"-s -w {helm_stamp}", f"helm.sh/helm/v3/cmd/helm@v{versions.helm}"),
         COREDNS: ("build", "-trimpath", "-ldflags", "-s -w", "-o", "{target}", "."),
+        KWOK: ("install", "-trimpath", "-ldflags", "-s -w", f"sigs.k8s.io/kwok/cmd/kwok@v{versions.kwok}"),
     }[name]
 
 

