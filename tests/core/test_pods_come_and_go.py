@@ -2,6 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
+
+from larder.core.appraisal import Traffic
+from larder.core.outlook import Outlook, appraise, make_catalog
 from larder.core.plan import Dismiss, Keep, Load, PodAction, Reason, Retire, Scale
 from larder.core.planner import plan
 from larder.core.recheck import still_holds
@@ -185,6 +189,22 @@ def test_a_pool_goes_to_no_pod_only_when_it_is_known_that_nothing_was_asked_for_
     assert steps(replace(seen, idle_since_seconds=NOW - 60, scaled_at_seconds=NOW - 1)) == []
     kept = {"a": model("a", min_copies=1)}
     assert steps(replace(seen, idle_since_seconds=NOW - 60, models=kept)) == []
+
+
+def test_a_pool_that_is_left_alone_loses_its_pods_and_the_prediction_of_busier_times_brings_none_back() -> None:
+    models = [model(name, 60, objective=Objective(0.1), load_seconds=seconds(1.0)) for name in "abcd"]
+    asked_often = Traffic(np.full(4, 0.3), np.ones(4))
+    seen = snapshot(models, [pod("p")], asked_pods=1, max_pods=3, target_attainment=0.99, scale_down_after_seconds=60)
+    catalog = make_catalog(seen.models, 1, 1.0)
+    nothing = Outlook(NOW, np.zeros(4), np.zeros(4), np.zeros(4))
+    seen = replace(seen, appraisal=appraise(catalog, nothing), traffic=asked_often)
+    (step,) = steps(replace(seen, idle_since_seconds=NOW - 59))
+    assert isinstance(step, Scale)
+    assert step.pods > 1
+    assert steps(replace(seen, idle_since_seconds=NOW - 60)) == []
+    two = replace(seen, pods={name: pod(name) for name in "pq"}, asked_pods=2, idle_since_seconds=NOW - 60)
+    (step,) = steps(two)
+    assert isinstance(step, Retire)
 
 
 def test_a_busy_model_gets_as_many_pods_as_it_needs_copies_a_step_at_a_time() -> None:

@@ -40,7 +40,8 @@ def size_pool(draft: Draft, present: int) -> Size:
     if bounded == 0:
         return _first_pod(draft)
     need = pressing_need(draft, present, start_seconds(draft.books.snapshot))
-    judged = _by_prediction(draft, present, least)
+    # What was asked before says nothing for a pool that is left alone: it would bring back each pod that goes idle.
+    judged = None if _is_idle(draft) else _by_prediction(draft, present, least)
     predicted, why = judged or (present, "nothing asks for another number")
     if need.pods > max(present, predicted):
         predicted, why = min(need.pods, highest_step(present, _limits(draft, least))), need.why
@@ -127,10 +128,16 @@ def _fewer(draft: Draft, size: Size, bounds: tuple[int, int], need: Need) -> Siz
     if present > least and need.pods < present:
         if size.pods < present:
             return size
-        idle = _idle_seconds(draft)
-        if idle is not None and min(idle, _since_change(draft)) >= settings.scale_down_after_seconds:
-            return Size(present - 1, Reason.POOL_SCALE_DOWN, f"nothing was asked for for {idle:.0f} s")
+        if _is_idle(draft) and _since_change(draft) >= settings.scale_down_after_seconds:
+            why = f"nothing was asked for for {_idle_seconds(draft) or 0.0:.0f} s"
+            return Size(present - 1, Reason.POOL_SCALE_DOWN, why)
     return Size(present, size.reason, size.why, size.sure)
+
+
+def _is_idle(draft: Draft) -> bool:
+    """Whether nothing was asked for for so long that a pod may go."""
+    idle = _idle_seconds(draft)
+    return idle is not None and idle >= draft.books.snapshot.settings.scale_down_after_seconds
 
 
 def _idle_seconds(draft: Draft) -> float | None:
