@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SHARED: Final = ROOT.parent / "shared"
 SMALL: Final = ROOT / "benchmarks" / "data"
 MIB: Final = 2**20
-PROCESS_MIB: Final = 28
+PROCESS_MIB: Final = 21
 """What a model's process takes beside the memory that it is told to hold."""
 
 
