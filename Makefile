@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help venv check render test unit churn replay cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway bench-streams bench-scale
+.PHONY: help venv check render test unit churn replay cluster-up cluster-down demo demo-down bench-cache bench-fleet bench-calibration bench-plan bench-coldstart bench-gateway bench-gateway-instructions bench-streams bench-scale
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ bench-coldstart: venv ## what a cold request costs over Triton's own load, and o
 
 bench-gateway: venv ## what the gateway costs a hot request, over a plain Envoy and direct (ten minutes; root)
 	$(BIN)/python -m benchmarks.gateway
+
+bench-gateway-instructions: venv ## where the gateway's CPU goes, counted rather than timed (five minutes; root)
+	$(BIN)/python -m benchmarks.gateway_instructions
 
 bench-streams: venv ## what ModelStreamInfer costs through the activator
 	$(BIN)/python -m benchmarks.streams

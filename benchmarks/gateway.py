@@ -145,12 +145,16 @@ def measure(folder: Path, chosen: list[Load], rounds: int, seconds: float) -> di
 
 def run(load: Load, way: str, seconds: float, used_seconds: Callable[[], float]) -> Sample:
     """Drive one load one way, and take the CPU that was used meanwhile."""
-    target = "/inference.GRPCInferenceService/ModelInfer" if load.protocol == "grpc" else f"/v2/models/{MODEL}/infer"
-    port = 8001 if load.protocol == "grpc" else 8000
-    header_bytes = len(http_header(load.size_bytes))
     before = used_seconds()
-    sample = drive(load, f"http://{WAYS[way]}:{port}{target}", seconds, header_bytes)
+    sample = drive(load, url_at(load, WAYS[way]), seconds, len(http_header(load.size_bytes)))
     return replace(sample, cpu_us=(used_seconds() - before) / sample.requests * 1e6)
+
+
+def url_at(load: Load, address: str) -> str:
+    """Return where the load's requests go at this address."""
+    if load.protocol == "grpc":
+        return f"http://{address}:8001/inference.GRPCInferenceService/ModelInfer"
+    return f"http://{address}:8000/v2/models/{MODEL}/infer"
 
 
 def spread(values: Iterable[float]) -> Spread:

@@ -11,6 +11,7 @@ import numpy as np
 
 from larder.errors import UnavailableError
 
+SLACK_SECONDS: Final = 60.0
 _STATUSES: Final = re.compile(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx")
 _REQUESTS: Final = re.compile(r"requests: .* (\d+) failed, (\d+) errored, (\d+) timeout")
 
@@ -42,33 +43,33 @@ class Sample:
 
 
 def drive(load: Load, url: str, seconds: float, header_bytes: int) -> Sample:
-    """Send the load for a while. Raises UnavailableError when any answer was not a good one.
-
-    A gRPC error is HTTP 200 too, but has no body: the bytes that came back tell it.
-    """
-    headers = {
-        "grpc": ["content-type: application/grpc", "te: trailers"],
-        "http": ["content-type: application/octet-stream", f"inference-header-content-length: {header_bytes}"],
-    }[load.protocol]
+    """Send the load for a while. Raises UnavailableError when any answer was not a good one."""
     with tempfile.NamedTemporaryFile(prefix="h2load-") as log:
-        argv = [
-            "h2load",
-            *(["--h1"] if load.protocol == "http" else []),
-            "-c",
-            str(load.clients),
-            "-D",
-            f"{seconds * 1000:.0f}ms",
-        ]
-        argv += ["--log-file", log.name, "-d", str(load.body), *(part for h in headers for part in ("-H", h)), url]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds + 60)
-        text = done.stdout + done.stderr
-        _check(text, load)
+        limits = ["-D", f"{seconds * 1000:.0f}ms", "--log-file", log.name]
+        _run(load, url, limits, header_bytes, seconds + SLACK_SECONDS)
         times_us = np.loadtxt(log.name, dtype=np.int64, usecols=2, ndmin=1)
     p50_us, p99_us = np.percentile(times_us, [50, 99])
     return Sample(len(times_us), len(times_us) / seconds, p50_us / 1000, p99_us / 1000)
 
 
+def send(load: Load, url: str, count: int, header_bytes: int) -> None:
+    """Send so many requests. Raises UnavailableError when any answer was not a good one."""
+    _run(load, url, ["-n", str(count)], header_bytes, SLACK_SECONDS)
+
+
+def _run(load: Load, url: str, limits: list[str], header_bytes: int, timeout_seconds: float) -> None:
+    headers = {
+        "grpc": ["content-type: application/grpc", "te: trailers"],
+        "http": ["content-type: application/octet-stream", f"inference-header-content-length: {header_bytes}"],
+    }[load.protocol]
+    argv = ["h2load", *(["--h1"] if load.protocol == "http" else []), "-c", str(load.clients), *limits]
+    argv += ["-d", str(load.body), *(part for header in headers for part in ("-H", header)), url]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout_seconds)
+    _check(done.stdout + done.stderr, load)
+
+
 def _check(text: str, load: Load) -> None:
+    """A gRPC error is HTTP 200 too, but has no body: the bytes that came back tell it."""
     statuses, requests = _STATUSES.search(text), _REQUESTS.search(text)
     if statuses is None or requests is None:
         raise UnavailableError(f"h2load: {text[-500:]}")
