@@ -27,11 +27,11 @@ class Fixed:
         self._models = [_model(name) for name in world["models"]]
         self._pods = [_pod(number, ip, models) for number, (ip, models) in enumerate(world["pods"].items())]
 
-    async def list(
+    async def pages(
         self, resource: Resource, namespace: str | None, selectors: Mapping[str, str]
-    ) -> tuple[list[Manifest], str]:
-        """Return all objects of a kind."""
-        return (self._models if resource is MODELS else self._pods), "1"
+    ) -> AsyncIterator[tuple[list[Manifest], str]]:
+        """Yield all objects of a kind in one page."""
+        yield (self._models if resource is MODELS else self._pods), "1"
 
     def watch(
         self, resource: Resource, namespace: str | None, selectors: Mapping[str, str], version: str

@@ -70,8 +70,11 @@ def build_all(settings: Settings, progress: Progress, built: Callable[[str, Path
 
 def build_one(settings: Settings, progress: Progress, name: str) -> Path:
     """Build one program if it is not in the cache."""
+    go = find_go(settings)
+    if (present := path(settings, go, name)).exists():
+        return present
     with locked(settings.cache / "lock", timeout_seconds=LOCK_SECONDS, waiting=progress.say):
-        return _ensure(settings, progress, find_go(settings), name)
+        return _ensure(settings, progress, go, name)
 
 
 def _ensure(settings: Settings, progress: Progress, go: Go, name: str) -> Path:

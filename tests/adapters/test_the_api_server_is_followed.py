@@ -166,8 +166,8 @@ class Abrupt:
     def __init__(self):
         self.watches = 0
 
-    async def list(self, resource, namespace, selectors):
-        return [], "1"
+    async def pages(self, resource, namespace, selectors):
+        yield [], "1"
 
     @asynccontextmanager
     async def watch(self, resource, namespace, selectors, version):

@@ -73,9 +73,9 @@ async def test_unloading_what_is_not_there_is_fine():
         await control.unload("nobody", 5)
 
 
-async def test_a_model_that_was_never_loaded_is_unavailable_in_the_index():
+async def test_a_model_that_was_never_loaded_is_left_out_of_the_index():
     async with controlled(a=FakeModel()) as (_, control):
-        assert await control.index(5) == {"a": IndexEntry(IndexState.UNAVAILABLE)}
+        assert await control.index(5) == {}
 
 
 async def test_an_ensemble_names_its_members_and_another_model_has_none():

@@ -166,7 +166,7 @@ class Stage:
         """Start an operator; it leads at once where nobody else holds the Lease."""
         client = self.client = self.kube.client()
         lease = LeaseStore(client, "tests", "larder-operator", time.time)
-        timing = Timing(retry_seconds=0.02)
+        timing = Timing(retry_seconds=0.02, rest_seconds=0.02)
         self.leadership = Leadership(lease, f"replica-{id(client)}", time.monotonic, timing)
         recorder = Recorder(client, "replica-0", time.time)
         surface = Surface(

@@ -28,6 +28,7 @@ class Pool:
     def seen(self, *placements, held=()):
         models = [model(name, load_seconds=seconds(2.0)) for name in NAMES]
         bare = snapshot(models, [pod("p", 30)], placements, held)
+        self.forecasts.missed(bare.waiting, {p.model for p in placements}.__contains__)
         return replace(bare, appraisal=self.forecasts.expected(bare, self.now).appraisal)
 
     def worth(self):

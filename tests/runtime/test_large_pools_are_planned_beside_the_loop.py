@@ -1,19 +1,19 @@
 import threading
 
 from larder.core import planner
-from larder.runtime import pool_loop
+from larder.runtime import thinking
 from tests.runtime.stage import FakeModel, Stage
 
 
 async def test_a_plan_made_beside_the_event_loop_is_carried_out_like_any_other(monkeypatch):
-    monkeypatch.setattr(pool_loop, "BESIDE_FROM_MODELS", 1)
+    monkeypatch.setattr(thinking, "BESIDE_FROM_MODELS", 1)
     where = set()
 
     def plan(snapshot, now):
         where.add(threading.current_thread() is threading.main_thread())
         return planner.plan(snapshot, now)
 
-    monkeypatch.setattr(pool_loop, "plan", plan)
+    monkeypatch.setattr(thinking, "plan", plan)
     async with Stage() as stage:
         await stage.pool()
         for name in "abc":

@@ -71,6 +71,19 @@ class Execution:
     queue_seconds: float = 0.0
 
 
+BESIDE_FROM_LINES: Final = 500
+"""From so many lines on reading an index takes longer than the event loop may be held."""
+
+
+def _entries(index: Any) -> dict[str, IndexEntry]:
+    entries: dict[str, IndexEntry] = {}
+    for line in index.models:
+        if line.state:
+            entry = IndexEntry(_state(line.state), line.reason)
+            entries[line.name] = _more_present(entries.get(line.name), entry)
+    return entries
+
+
 class TritonControl:
     """One channel to one Triton server. Every call is bounded by a timeout in seconds.
 
@@ -94,13 +107,14 @@ class TritonControl:
         await self._call(self._stub.RepositoryModelUnload, request, timeout_seconds)
 
     async def index(self, timeout_seconds: float) -> Mapping[str, IndexEntry]:
-        """Return the whole repository index by model name, models that were never loaded included."""
+        """Return the whole repository index by model name, without models that were never loaded.
+
+        That of a large repository is read beside the event loop.
+        """
         answer = await self._call(self._stub.RepositoryIndex, messages.RepositoryIndexRequest(), timeout_seconds)
-        entries: dict[str, IndexEntry] = {}
-        for line in answer.models:
-            entry = IndexEntry(_state(line.state), line.reason)
-            entries[line.name] = _more_present(entries.get(line.name), entry)
-        return entries
+        if len(answer.models) < BESIDE_FROM_LINES:
+            return _entries(answer)
+        return await asyncio.to_thread(_entries, answer)
 
     async def members(self, model: str, timeout_seconds: float) -> tuple[str, ...]:
         """Return the names of the models that a resident ensemble calls; empty for any other model."""

@@ -4,7 +4,7 @@ Each builder returns the whole of `.status` and leaves out what is not known, so
 or a replacement of the status; a merge patch would keep old fields. Nothing in it moves with every request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -55,6 +55,11 @@ class PlacementStatus:
     state: PlacementState
     since_seconds: float
     revision: str = ""
+
+
+MEASURED_TIMES = ("loadSeconds", "executionSeconds", "podStartSeconds")
+HARDLY_SHARE = 0.25
+"""A measured time that moved by no more than this share of what the status tells is not told anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,19 @@ def _slo_at_a_glance(slo: SLO) -> str | None:
     if slo.cold_start_seconds is not None:
         parts.append(f"cold {format_seconds(slo.cold_start_seconds)}")
     return ", ".join(parts) or None
+
+
+def steadied(new: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the status with those measured times kept as they were told that have hardly moved.
+
+    Of thousands of models in use each would be written again and again for nothing that anybody decides by.
+    """
+    kept = {name: told[name] for name in MEASURED_TIMES if _hardly_moved(new.get(name), told.get(name))}
+    return {**new, **kept}
+
+
+def _hardly_moved(new: float | None, told: float | None) -> bool:
+    return new is not None and told is not None and abs(new - told) <= HARDLY_SHARE * told
 
 
 def _steady(seconds: float | None) -> float | None:

@@ -130,6 +130,12 @@ class Books:
         pod.reserved_bytes += size_bytes
         pod.loading += 1
 
+    def release(self, pod: PodBooks, size_bytes: int) -> None:
+        """Keep them no more."""
+        pod.free_bytes += size_bytes
+        pod.reserved_bytes -= size_bytes
+        pod.loading -= 1
+
     def change(self, before: Placement | None, after: Placement | None) -> None:
         """Take in that one placement appeared, moved on or vanished."""
         placement = after or before

@@ -19,8 +19,8 @@ class Draft:
     actions: list[Action] = field(default_factory=list)
     unplaced: list[Unplaced] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
-    awaited: set[str] = field(default_factory=set)
-    """Models for which memory that is on its way out is kept."""
+    awaited: dict[str, PodBooks] = field(default_factory=dict)
+    """Models for which memory that is on its way out is kept, and where."""
     crowded: set[str] = field(default_factory=set)
     """Models that are waited for and for which no memory can be had now."""
     moving: dict[str, list[str]] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def _await_memory(draft: Draft, model: Model, pod: PodBooks) -> None:
     size = draft.books.size_bytes(model)
     text = f"waits on {pod.pod.name} for {format_bytes(pod.leaving_bytes)} that are leaving"
     draft.books.reserve(pod, size)
-    draft.awaited.add(model.name)
+    draft.awaited[model.name] = pod
     draft.refuse(model.name, f"{model.name} ({format_bytes(size)}) {text}")
 
 
@@ -160,4 +160,4 @@ def evict(draft: Draft, model: Model, offer: Offer, reason: Reason, why: str) ->
     for victim in offer.victims:
         draft.drain(victim, reason, message, model.name)
     draft.books.reserve(pod, size)
-    draft.awaited.add(model.name)
+    draft.awaited[model.name] = pod

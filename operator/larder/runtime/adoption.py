@@ -96,7 +96,7 @@ async def _adopt(state: PoolState, book: PodBook) -> None:
         if index is None:
             return
         record = _record(book, container)
-        found = adopt(book.view.name, record, index, _expected(state), _default(state))
+        found = adopt(book.view.name, record, index, _expected(state, index), _default(state))
         members = await _members(state, book, found)
         if book.view.container_id != container:
             return
@@ -112,7 +112,8 @@ async def _index(state: PoolState, book: PodBook, container: str) -> Mapping[str
     turn = 0
     while book.view.container_id == container and not book.view.deleting:
         try:
-            return await state.controls.of(book.view).index(INDEX_SECONDS)
+            async with state.controls.indexes:
+                return await state.controls.of(book.view).index(INDEX_SECONDS)
         except LarderError as error:
             log.debug("%s does not answer yet: %s", book.view.name, error)
         await asyncio.sleep(RETRY_SECONDS[min(turn, len(RETRY_SECONDS) - 1)])
@@ -132,12 +133,10 @@ def _record(book: PodBook, container: str) -> Residency | None:
     return record if record.container_id == container else None
 
 
-def _expected(state: PoolState) -> dict[str, Expected]:
-    default_bytes = state.pool.memory.default_model_bytes
-    return {
-        name: Expected(model.revision, _size(state, name, default_bytes))
-        for name, model in state.declared.serving.items()
-    }
+def _expected(state: PoolState, index: Mapping[str, IndexEntry]) -> dict[str, Expected]:
+    default_bytes, serving = state.pool.memory.default_model_bytes, state.declared.serving
+    present = [n for n, entry in index.items() if n in serving and entry.state is not IndexState.UNAVAILABLE]
+    return {name: Expected(serving[name].revision, _size(state, name, default_bytes)) for name in present}
 
 
 def _size(state: PoolState, name: str, default_bytes: int) -> int:

@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def apply(
-    state: PoolState, plan: Plan, look: Callable[[], Snapshot], scale: Callable[[int], None]
+    state: PoolState, plan: Plan, look: Callable[[Action], Snapshot], scale: Callable[[int], None]
 ) -> tuple[Action, ...]:
-    """Begin what holds; return what was begun. `look` takes a fresh snapshot, `scale` sets the number of pods."""
+    """Begin what holds; return what was begun. `look` shows what an action touches, `scale` sets the number of pods."""
     begun: list[Action] = []
     for action in plan.actions:
-        why = still_holds(action, look(), state.clock.unix()) or _obstacle(state, action)
+        why = still_holds(action, look(action), state.clock.unix()) or _obstacle(state, action)
         if why:
             log.debug("dropped: %s: %s", action, why)
             state.report.dropped(action)
@@ -83,14 +83,14 @@ def _family(state: PoolState, model: str) -> set[str]:
     return {model, *((known.members if known else None) or ())}
 
 
-def _begin(state: PoolState, action: Action, look: Callable[[], Snapshot], scale: Callable[[int], None]) -> None:
+def _begin(state: PoolState, action: Action, look: Callable[[Action], Snapshot], scale: Callable[[int], None]) -> None:
     match action:
         case Load():
             state.report.decided(action, state.model(action.model))
             begin_load(state, state.books.pods[action.pod], action)
         case Drain():
             state.report.decided(action, state.model(action.model))
-            free_bytes = open_books(look()).pods[action.pod].free_bytes
+            free_bytes = open_books(look(action)).pods[action.pod].free_bytes
             _begin_drain(state, state.books.pods[action.pod], action, free_bytes)
         case Scale(pods=pods):
             state.report.decided(action, None)

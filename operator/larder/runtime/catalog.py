@@ -9,7 +9,7 @@ from larder.adapters.kube.resources import DEPLOYMENTS, MODELS, PODS
 from larder.api import names
 from larder.api.residency import term_of
 from larder.api.resources import Manifest, Model, ModelPool
-from larder.runtime.declared import Unreadable, read_model
+from larder.runtime.declared import Declared, Unreadable, read_model, resolve
 from larder.runtime.pods import PodView, parse_pod
 from larder.runtime.pool_loop import Deployed
 
@@ -26,11 +26,23 @@ class PoolDeployment:
 
 @dataclass(slots=True)
 class Shelf:
-    """What belongs to one pool, by name."""
+    """What belongs to one pool, by name. `edition` grows when its Models change in more than their status."""
 
     models: dict[str, Model] = field(default_factory=dict)
     pods: dict[str, PodView] = field(default_factory=dict)
     deployed: dict[str, Deployed] = field(default_factory=dict)
+    edition: int = 0
+
+    def put_model(self, name: str, model: Model) -> None:
+        """Take over a Model."""
+        before = self.models.get(name)
+        self.edition += before is None or _specified(before) != _specified(model)
+        self.models[name] = model
+
+    def remove_model(self, name: str) -> None:
+        """It is gone, or elsewhere."""
+        self.edition += 1
+        self.models.pop(name, None)
 
 
 @dataclass(slots=True)
@@ -70,9 +82,9 @@ class Catalog:
         if isinstance(model, Unreadable):
             self.odd[key] = model
         home = (key[0], model.pool) if isinstance(model, Model) else None
-        self._move("model", key, home, lambda shelf: shelf.models.pop(key[1], None))
+        self._move("model", key, home, lambda shelf: shelf.remove_model(key[1]))
         if isinstance(model, Model):
-            self.shelf((key[0], model.pool)).models[key[1]] = model
+            self.shelf((key[0], model.pool)).put_model(key[1], model)
         self.changed(home or key)
 
     def put_pod(self, key: Key, pod: PodView | None) -> None:
@@ -111,6 +123,7 @@ class PoolWorld:
     pools: dict[Key, ModelPool]
     key: Key
     seen: ModelPool
+    _declared: tuple[int, Declared] = (-1, Declared({}, {}))
 
     def pool(self) -> ModelPool:
         """The pool."""
@@ -119,9 +132,12 @@ class PoolWorld:
             self.seen = present
         return self.seen
 
-    def models(self) -> Iterable[Model]:
-        """The Models that name it."""
-        return self.catalog.shelf(self.key).models.values()
+    def declared(self) -> Declared:
+        """The Models that name it, the same value for as long as they are the same but for their status."""
+        shelf = self.catalog.shelf(self.key)
+        if self._declared[0] != shelf.edition:
+            self._declared = (shelf.edition, resolve(shelf.models.values()))
+        return self._declared[1]
 
     def pods(self) -> Iterable[PodView]:
         """Its pods."""
@@ -134,6 +150,11 @@ class PoolWorld:
     def deployments(self) -> frozenset[str]:
         """The names of its Deployments."""
         return frozenset(self.catalog.shelf(self.key).deployed)
+
+
+def _specified(model: Model) -> tuple[str, int, bool]:
+    """What differs when anything but the status changed: generation counts changes of the spec."""
+    return model.meta.uid, model.meta.generation, model.meta.deleting
 
 
 def _deployment(manifest: Manifest) -> PoolDeployment:

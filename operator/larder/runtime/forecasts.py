@@ -5,6 +5,7 @@ was silent is unknown, not idle: it teaches nothing. A new leader's forecast beg
 `WARM_INTERVALS`, what it has not seen asked for is valued by recency.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -68,9 +69,22 @@ class Forecasts:
         self._numbers: dict[str, int] = {}
         self._forecaster = Forecaster(0, interval_seconds, monotonic())
         self._counted = False
+        self._declared: Iterable[str] | None = None
+        """What was declared last; only to know it again."""
         self._sized_seconds = self._judged_seconds = float("-inf")
         self._experience = Experience(UNLOAD_SECONDS)
         self.verdict: Verdict | None = None
+
+    def copied(self) -> "Forecasts":
+        """The same at this moment, to be asked beside the event loop. Only the counts of the present interval go on."""
+        found = copy.copy(self)
+        found._experience = copy.deepcopy(self._experience)
+        return found
+
+    def take_over(self, asked: "Forecasts") -> None:
+        """Go on from what a copy judged, and when."""
+        self._sized_seconds, self._judged_seconds = asked._sized_seconds, asked._judged_seconds
+        self.verdict = asked.verdict
 
     @property
     def watched_intervals(self) -> int:
@@ -100,7 +114,9 @@ class Forecasts:
 
     def declare(self, names: Iterable[str]) -> None:
         """These are the pool's models now. What is known of those that stay, stays."""
-        present = tuple(sorted(names))
+        if names is self._declared:
+            return
+        self._declared, present = names, tuple(sorted(names))
         if present == self._names:
             return
         for name in self._numbers.keys() - set(present):
@@ -135,7 +151,6 @@ class Forecasts:
         catalog = make_catalog(snapshot.models, snapshot.settings.default_model_bytes, ASSUMED_LOAD_SECONDS)
         assert catalog.names == self._names, "the forecast is of the declared models"
         known = forecaster.seen | (forecaster.closed_intervals >= WARM_INTERVALS)
-        self._judge(snapshot)
         outlook = forecaster.outlook(self._monotonic(), catalog.load_seconds, self._fetch_shares(catalog, snapshot))
         appraisal = appraise(catalog, outlook, known, self._experience.record.trust)
         rates = _present(catalog, snapshot, now_seconds)
@@ -143,11 +158,11 @@ class Forecasts:
         busy = _busy(catalog, np.maximum(rates, forecaster.busy_rates_per_second()), now_seconds)
         return Expected({**snapshot.rates, **busy}, appraisal, traffic, self._target(catalog, snapshot, traffic))
 
-    def _judge(self, snapshot: core.Snapshot) -> None:
+    def missed(self, waiting: Iterable[str], is_placed: Callable[[str], bool]) -> None:
         """What waits and is on no pod was not spared by its fetch, and is missed by those that it left for."""
         record, now = self._experience.record, self._monotonic()
-        for name in snapshot.waiting:
-            if record.is_open(name) and not any(p.model == name for p in snapshot.placements):
+        for name in waiting:
+            if record.is_open(name) and not is_placed(name):
                 record.left(name, now)
             record.asked(name, now)
 

@@ -128,6 +128,10 @@ class Gateways:
         waiting = _waiting(links, now)
         return Heard(waiting, _rates(links, now), None if waiting or not self.hears_all() else self._unsure_seconds)
 
+    def waiting(self) -> dict[str, core.Waiting]:
+        """What waits now, over all gateways."""
+        return _waiting(self._links.values(), self._now())
+
     def silent(self) -> tuple[str, ...]:
         """The ready gateways that have not counted for a while: what they are asked is not known."""
         late = self._now() - SILENT_SECONDS

@@ -1,6 +1,6 @@
 """One pool at one moment, as the planner sees it: a pure function of what was declared, booked and heard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from larder.api.resources import Model, ModelPool
@@ -178,10 +178,16 @@ def _state(book: PodBook) -> core.PodState:
     return core.PodState.LEAKING if book.leak else core.PodState.SERVING
 
 
-def models_of(pool: ModelPool, serving: Mapping[str, Model], books: Books) -> dict[str, core.Model]:
-    """The models by served name: declared ones, `serving`, and those that are placed and no longer declared."""
+def models_of(
+    pool: ModelPool, serving: Mapping[str, Model], books: Books, names: Iterable[str] | None = None
+) -> dict[str, core.Model]:
+    """The models by served name: declared ones, `serving`, and those that are placed and no longer declared.
+
+    `names`: of the declared ones only these.
+    """
     default_bytes = pool.memory.default_model_bytes
-    found = {name: _model(model, books, serving, default_bytes) for name, model in serving.items()}
+    wanted = serving if names is None else {name: serving[name] for name in names if name in serving}
+    found = {name: _model(model, books, serving, default_bytes) for name, model in wanted.items()}
     for placement in books.placements():
         if placement.model not in found:
             found[placement.model] = core.Model(placement.model, placement.memory_bytes, deleted=True)
@@ -214,18 +220,27 @@ def _placement_state(book: PodBook, placement: core.Placement) -> core.Placement
     return placement.state
 
 
+def planned(
+    book: PodBook, placement: core.Placement, memory_bytes: int, last_used_seconds: float | None
+) -> core.Placement:
+    """A placement in the planner's eyes: with the size that is known now, the revision that a reload will bring, and
+    when the model was last used.
+    """
+    coming = book.reloading.get(placement.model)
+    return replace(
+        placement,
+        state=_placement_state(book, placement),
+        memory_bytes=memory_bytes,
+        revision=placement.revision if coming is None else coming.revision,
+        last_used_seconds=last_used_seconds,
+    )
+
+
 def _placements(books: Books, models: Mapping[str, core.Model]) -> list[core.Placement]:
-    """With the size that is known now, the revision that a reload will bring, and when the model was last used."""
     found = []
     for book in books.pods.values():
         for name, placement in book.placements.items():
-            found.append(
-                replace(
-                    placement,
-                    state=_placement_state(book, placement),
-                    memory_bytes=counted_bytes(placement, models),
-                    revision=book.reloading[name].revision if name in book.reloading else placement.revision,
-                    last_used_seconds=books.models[name].last_used_seconds if name in books.models else None,
-                )
-            )
+            known = books.models.get(name)
+            used = None if known is None else known.last_used_seconds
+            found.append(planned(book, placement, counted_bytes(placement, models), used))
     return found

@@ -39,11 +39,14 @@ class Fence(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds: how long a Lease holds, by when the leader must have renewed it, and between two tries."""
+    """Seconds: how long a Lease holds, by when the leader must have renewed it, between two tries, and how long a
+    leader rests that has renewed it.
+    """
 
     duration_seconds: float = 9.0
     renew_seconds: float = 6.0
     retry_seconds: float = 1.0
+    rest_seconds: float = 2.0
 
 
 class Store(Protocol):
@@ -92,6 +95,7 @@ class Leadership:
     async def run(self) -> None:
         """Acquire and renew until cancelled; `changed` is set at every change."""
         while True:
+            began = self.monotonic()
             try:
                 async with asyncio.timeout(self.timing.renew_seconds / 2):
                     await self._try()
@@ -99,7 +103,12 @@ class Leadership:
                 log.warning("the Lease can't be renewed: %s", error or "no answer in time")
             if self._renewed_seconds is not None and not self.leading:
                 self._lose("its renew deadline has passed")
-            await asyncio.sleep(self.timing.retry_seconds)
+            await asyncio.sleep(self._pause_seconds(began))
+
+    def _pause_seconds(self, began_seconds: float) -> float:
+        """Each renewal is a write: one that succeeded need not be followed by the next so soon."""
+        renewed = self._renewed_seconds is not None and self._renewed_seconds >= began_seconds
+        return self.timing.rest_seconds if renewed else self.timing.retry_seconds
 
     async def release(self) -> None:
         """Let another lead at once. After `run` was cancelled."""

@@ -85,6 +85,11 @@ class Metering:
                 link.task = self._state.tasks.spawn(self._run(link), f"meter of {book.view.name}")
             self._watch(link)
 
+    def changed(self, book: PodBook) -> None:
+        """A change begins on this pod."""
+        if (link := self._links.get(book.view.uid)) is not None:
+            self._watch(link)
+
     def container_ended(self, book: PodBook, for_memory: bool) -> None:
         """The container is another one. Where the kernel ended it for want of memory, learn whose that was."""
         link = self._links.pop(book.view.uid, None)

@@ -13,6 +13,8 @@ from larder.runtime.books import Books, ModelBook
 from larder.runtime.gather import capacity_bytes, size_bytes
 from larder.runtime.memory import missing_members, tried
 
+_NO_BOOK = ModelBook()
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -31,6 +33,28 @@ def facts(pool: ModelPool, serving: Mapping[str, Model], books: Books, unplaced:
     for placement in books.placements():
         by_model[placement.model] = (*by_model.get(placement.model, ()), placement)
     return Facts(pool, serving, books, by_model, unplaced)
+
+
+def made_of(model: Model, given: Facts) -> tuple[object, ...]:
+    """All that `serving_status` is made of: where it is the same as before, so is the status."""
+    book = given.books.models.get(model.served_name) or _NO_BOOK
+    has_members = book.members or (book.failure is not None and book.failure.missing_members)
+    return (
+        model,
+        given.pool.memory,
+        given.serving if has_members else None,
+        given.placements.get(model.served_name),
+        given.unplaced.get(model.served_name),
+        book.failure,
+        book.waits_because,
+        book.footprint,
+        book.load_seconds,
+        book.execution_seconds,
+        book.least_bytes,
+        book.members,
+        book.last_bytes,
+        book.last_decision,
+    )
 
 
 def serving_status(model: Model, given: Facts) -> ModelStatus:

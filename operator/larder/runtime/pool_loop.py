@@ -12,33 +12,31 @@ from typing import Protocol
 from larder.api import names
 from larder.api.demand import Failure, Hint, Message
 from larder.api.residency import decode
-from larder.api.resources import Model, ModelPool
-from larder.core import snapshot as core
+from larder.api.resources import ModelPool
 from larder.core.plan import Action, Drain, Load, Plan, Reason, Unplaced
-from larder.core.planner import plan
 from larder.core.snapshot import PlacementState, Snapshot
 from larder.errors import InvalidInputError
 from larder.runtime import telemetry
 from larder.runtime.adoption import begin_adoption
 from larder.runtime.apply import apply
 from larder.runtime.books import PodBook
-from larder.runtime.declared import resolve
+from larder.runtime.cold import ColdRequests
+from larder.runtime.declared import Declared
 from larder.runtime.doubts import Doubts
 from larder.runtime.failures import container_lost, failure_message, heal_failures
-from larder.runtime.forecasts import Expected
 from larder.runtime.gates import set_gate
-from larder.runtime.gather import Asked, gather, models_of
+from larder.runtime.gather import Asked
+from larder.runtime.looking import look_at_action, look_at_waiting
 from larder.runtime.memory import remembered
 from larder.runtime.metering import Metering
 from larder.runtime.pods import PodView
 from larder.runtime.predictions import Predictions
 from larder.runtime.retirement import call_off, take_mark
 from larder.runtime.state import PoolState
+from larder.runtime.thinking import Since, think
 
 log = logging.getLogger(__name__)
 
-BESIDE_FROM_MODELS = 1000
-"""From so many models on a plan takes longer than the event loop may be held."""
 SCALE_SECONDS = 5.0
 """A change of the number of pods that is not seen by then is decided again."""
 RETIRING_SECONDS = 1.0
@@ -62,7 +60,7 @@ class World(Protocol):
     def pool(self) -> ModelPool:
         """The pool."""
 
-    def models(self) -> Iterable[Model]:
+    def declared(self) -> Declared:
         """The Models that name it."""
 
     def pods(self) -> Iterable[PodView]:
@@ -87,22 +85,29 @@ class PoolLoop:
     doubts: Doubts
     predictions: Predictions
     metering: Metering
+    cold: ColdRequests = field(init=False)
     unplaced: dict[str, Unplaced] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _asked_seconds: float | None = None
     _scaled: tuple[int, float] | None = None
     _advised: tuple[Action, ...] = ()
-    _expected: Expected = field(default_factory=Expected)
-    _models: Mapping[str, core.Model] = field(default_factory=dict)
-    """The models while they can't change: each action looks at the present pods, and most of a look is models."""
+    _seen: Snapshot | None = None
+    """What the last full plan was made of."""
+    _cold_is_due: bool = False
     _changed_seconds: float | None = None
     """Since when, on the monotonic clock, the number of pods is the same, as far as this leader knows."""
     _known_seconds: float | None = None
     """Since when, on the same clock, all that is asked is known; None: a gateway is silent."""
 
+    def __post_init__(self) -> None:
+        self.cold = ColdRequests(self.state, self._carry)
+
     def wake(self) -> None:
-        """Take another round soon."""
+        """Take another round soon; what is asked for in a large pool does not wait for it."""
         self._wake.set()
+        if not self._cold_is_due:
+            self._cold_is_due = True
+            asyncio.get_running_loop().call_soon(self._serve_cold)
 
     def demand_changed(self, models: Iterable[str]) -> None:
         """Gateways say that these models wait or were used."""
@@ -139,9 +144,12 @@ class PoolLoop:
         """One round; return the seconds until the next one is due without any change."""
         began = self.state.clock.monotonic()
         self._sync()
-        snapshot, now = self._foresee(), self.state.clock.unix()
-        decided = await self._plan(snapshot, now)
-        self.state.forecasts.judge(snapshot)
+        self._foresee()
+        now = self.state.clock.unix()
+        thought = await think(self.state, self._asked(), self._since())
+        self._seen = snapshot = thought.snapshot
+        decided = thought.plan
+        self.cold.renew(thought)
         self.state.books.desired_pods = decided.desired_pods
         self.unplaced = {item.model: item for item in decided.unplaced}
         if self.state.pool.mode == "Advise":
@@ -149,29 +157,40 @@ class PoolLoop:
             if self.may_command():
                 call_off(self.state)
         elif self.may_command():
-            begun = apply(self.state, decided, self._look, self._scale)
-            self.state.forecasts.began(begun, snapshot)
-            self._done(begun)
+            begun = self._carry(replace(decided, actions=self.cold.without_overtaken(decided)))
+            self.cold.begun(begun)
+            self._asked_seconds = None
         self.metering.look()
         self._answer_hopeless(snapshot)
         doubtful_until = self.doubts.look(snapshot.waiting)
         if snapshot.waiting or self.predictions.stand:
             # After the loads that this round began: those come first.
-            asyncio.get_running_loop().call_soon(self.predictions.tell, self._look)
+            asyncio.get_running_loop().call_soon(self.predictions.tell, self._look_at_waiting)
         self._set_gates(decided)
         self._measure(began)
-        self._models = {}
         self.after_round()
         return self._pause(snapshot, now, doubtful_until)
 
-    async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
-        """Plan; for a large pool beside the event loop. What is decided is checked again when it is applied."""
-        if len(snapshot.models) < BESIDE_FROM_MODELS:
-            return plan(snapshot, now)
-        self._models = {}
-        decided = await asyncio.to_thread(plan, snapshot, now)
-        self._models = models_of(self.state.pool, self.state.declared.serving, self.state.books)
-        return decided
+    def _serve_cold(self) -> None:
+        """Between full plans of a large pool: decide for what waits now."""
+        self._cold_is_due = False
+        if self.state.pool.mode != "Advise" and self.may_command() and self.cold.decide():
+            self.wake()
+
+    def _carry(self, decided: Plan) -> tuple[Action, ...]:
+        """Begin what still holds of it."""
+        begun = apply(
+            self.state, decided, lambda action: look_at_action(self.state, action, self._asked()), self._scale
+        )
+        for pod in {action.pod for action in begun if isinstance(action, Load | Drain)}:
+            self.metering.changed(self.state.books.pods[pod])
+        if begun and self._seen is not None:
+            self.state.forecasts.began(begun, replace(self._seen, waiting=self.state.gateways.waiting()))
+        self._done(begun)
+        return begun
+
+    def _look_at_waiting(self) -> Snapshot:
+        return look_at_waiting(self.state, self.state.gateways.waiting(), self._asked())
 
     def _scale(self, pods: int) -> None:
         self._scaled = (pods, self.state.clock.monotonic())
@@ -187,43 +206,31 @@ class PoolLoop:
         fresh = self.state.clock.monotonic() - at_seconds < SCALE_SECONDS
         return Asked(pods if fresh else deployed.pods, deployed.ready_pods)
 
-    def _look(self) -> Snapshot:
-        return self._with_expected(self._gather())
-
-    def _with_expected(self, gathered: Snapshot) -> Snapshot:
-        return replace(
-            self._expected.onto(gathered),
-            scaled_at_seconds=self._unix(self._changed_seconds),
-            known_since_seconds=self._unix(self._known_seconds),
-        )
+    def _since(self) -> Since:
+        return Since(self._unix(self._changed_seconds), self._unix(self._known_seconds))
 
     def _unix(self, seconds: float | None) -> float | None:
         """A time of the monotonic clock in Unix seconds, whatever the wall clock did meanwhile."""
         clock = self.state.clock
         return None if seconds is None else clock.unix() - (clock.monotonic() - seconds)
 
-    def _gather(self) -> Snapshot:
-        state = self.state
-        models = self._models or models_of(state.pool, state.declared.serving, state.books)
-        return gather(state.pool, models, state.books, state.gateways.heard(), self._asked())
-
-    def _foresee(self) -> Snapshot:
-        """The present with its forecast. While a gateway is silent, what is asked may be more than is known."""
+    def _foresee(self) -> None:
+        """Bring the forecast up to now. While a gateway is silent, what is asked may be more than is known."""
         state, now = self.state, self.state.clock.monotonic()
         self._changed_seconds = now if self._changed_seconds is None else self._changed_seconds
         known = now if self._known_seconds is None else self._known_seconds
         self._known_seconds = known if state.gateways.hears_all() else None
         state.forecasts.declare(state.declared.serving)
         state.forecasts.advance(state.gateways.take_coverage)
-        self._models = models_of(state.pool, state.declared.serving, state.books)
-        gathered = self._gather()
-        self._expected = state.forecasts.expected(gathered, state.clock.unix())
-        return self._with_expected(gathered)
+        state.forecasts.missed(state.gateways.waiting(), self._is_placed)
+
+    def _is_placed(self, model: str) -> bool:
+        return any(model in book.placements for book in self.state.books.pods.values())
 
     def _sync(self) -> None:
         state = self.state
         state.pool = state.report.pool = self.world.pool()
-        state.declared = resolve(self.world.models())
+        state.declared = self.world.declared()
         views = list(self.world.pods())
         self._sync_pods({view.name: view for view in views if view.component == names.TRITON})
         state.gateways.follow(view for view in views if view.component == names.GATEWAY)
@@ -270,7 +277,7 @@ class PoolLoop:
         if for_cold and self._asked_seconds is not None:
             elapsed = self.state.clock.monotonic() - self._asked_seconds
             telemetry.DECISION_SECONDS.labels(*self.state.report.labels).observe(elapsed)
-        self._asked_seconds = None
+            self._asked_seconds = None
 
     def _advise(self, decided: Plan) -> None:
         """Say what would be done, once for as long as it stays the same."""

@@ -37,17 +37,17 @@ from larder.runtime.state import Clock, Control, Controls, PoolState, Timings
 from larder.runtime.status_writer import StatusWriter
 from larder.runtime.tasks import Tasks
 from larder.runtime.upkeep import Objects, Upkeep
-from larder.runtime.watching import Mounts, Readings
+from larder.runtime.watching import Lists, Mounts, Readings
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 PUBLISH_SECONDS: Final = 3.0
 """What is being published may take so long to be finished when the loop ends in good order."""
-STATUS_BATCH: Final = 100
+STATUS_BATCH: Final = 50
 
 
-class Cluster(Pods, Objects, Source, Protocol):
+class Cluster(Pods, Objects, Source, Lists, Protocol):
     """The API server."""
 
 
@@ -131,6 +131,8 @@ class PoolRunner:
         self._readings = Readings(self.state)
         self._mounts = Mounts(self.state, surface.cluster)
         self._told: set[str] = set()
+        self._said: dict[str, tuple[object, ...]] = {}
+        """By uid, what the status of each Model that was said last was made of."""
 
     def wake(self) -> None:
         """Something changed."""
@@ -247,12 +249,16 @@ class PoolRunner:
         for number, model in enumerate(list(state.declared.serving.values())):
             if number % STATUS_BATCH == STATUS_BATCH - 1:
                 await asyncio.sleep(0)
-            self._surface.statuses.want_model(model, models.serving_status(model, given), now)
+            made_of, uid = models.made_of(model, given), model.meta.uid
+            if made_of != self._said.get(uid) or not self._surface.statuses.stands(uid):
+                self._said[uid] = made_of
+                self._surface.statuses.want_model(model, models.serving_status(model, given), now)
         for model, older in list(state.declared.conflicts.values()):
             self._surface.statuses.want_model(model, models.conflicting_status(model, older), now)
         told = {model.meta.uid for model in state.declared.serving.values()} | set(state.declared.conflicts)
         for uid in self._told - told:
             self._surface.statuses.forget(uid)
+            self._said.pop(uid, None)
         self._told = told
         status = pools.pool_status(given, self._around(), now)
         self._surface.statuses.want_pool(state.pool, status, now)

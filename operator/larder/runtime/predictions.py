@@ -22,7 +22,7 @@ class Predictions:
     _told: dict[str, float] = field(default_factory=dict)
 
     def tell(self, look: Callable[[], Snapshot]) -> None:
-        """Tell all gateways what is new. `look` takes a fresh snapshot."""
+        """Tell all gateways what is new. `look` shows what waits now and what loads."""
         now, snapshot = self.state.clock.unix(), look()
         expected = {name: now + seconds for name, seconds in ready_in_seconds(snapshot, now).items()}
         for name, at in expected.items():

@@ -1,5 +1,6 @@
 """All that one pool's loop and its tasks share while this replica leads. One event loop, no locks."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -74,11 +75,17 @@ class Timings:
     """So long a new pod waits, before it counts as ready, for models that are worth having there."""
 
 
+INDEXES_AT_ONCE: Final = 16
+"""Whole indexes of a large repository are large: so many are read at a time."""
+
+
 @dataclass(slots=True)
 class Controls:
     """One control connection a pod, opened when first needed."""
 
     open: Callable[[str], Control]
+    indexes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(INDEXES_AT_ONCE))
+    """Held while a pod that is taken over is asked for its index."""
     _open: dict[str, tuple[str, Control]] = field(default_factory=dict)
 
     def of(self, view: PodView) -> Control:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from larder.adapters.kube.resources import MODELS, POOLS, Resource
 from larder.api.conditions import Condition, from_status, merge
 from larder.api.resources import Manifest, Model, ModelPool, ObjectMeta
-from larder.api.status import ModelPoolStatus, ModelStatus, model_status, pool_status
+from larder.api.status import ModelPoolStatus, ModelStatus, model_status, pool_status, steadied
 from larder.errors import KubernetesError, UnavailableError
 from larder.runtime.leadership import NotLeadingError
 
@@ -68,10 +68,17 @@ class StatusWriter:
         sheet = self._sheets.get(meta.uid)
         if sheet is None:
             sheet = self._sheets[meta.uid] = _Sheet(resource, meta, present, present)
-        sheet.wanted = status
-        if sheet.wanted != sheet.written and not sheet.queued:
+        wanted = steadied(status, sheet.written)
+        # Of thousands of objects that stay as they are, one copy is kept.
+        sheet.wanted = sheet.written if wanted == sheet.written else wanted
+        if sheet.wanted is not sheet.written and not sheet.queued:
             sheet.queued = True
             self._queue.put_nowait(meta.uid)
+
+    def stands(self, uid: str) -> bool:
+        """Whether an object's status is as it was wanted last, or will be."""
+        sheet = self._sheets.get(uid)
+        return sheet is not None and (sheet.queued or sheet.wanted is sheet.written)
 
     def forget(self, uid: str) -> None:
         """Whoever asks cares no more. What is still to be written is: another may want it, or the object is gone."""

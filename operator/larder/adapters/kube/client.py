@@ -28,7 +28,8 @@ REQUEST_SECONDS: Final = 5.0
 WATCH_SECONDS: Final = 300
 SILENCE_SECONDS: Final = 100.0
 """A watch without even a bookmark (one a minute) for that long is dead."""
-PAGE_SIZE: Final = 250
+PAGE_SIZE: Final = 100
+"""Reading one page must not hold the event loop for long."""
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
@@ -99,19 +100,29 @@ class KubeClient:
         path = resource.path(*target, part or None)
         return await self._object(_Call("PATCH", path, _MANAGER, body, kind))
 
+    async def pages(
+        self, resource: Resource, namespace: str | None, selectors: Mapping[str, str]
+    ) -> AsyncIterator[tuple[list[Manifest], str]]:
+        """Yield all objects page by page, each with the resourceVersion to watch from."""
+        query = {**selectors, "limit": str(PAGE_SIZE)}
+        while True:
+            page = await self._object(_Call("GET", resource.path(namespace), query))
+            meta = page["metadata"]
+            yield page["items"], meta["resourceVersion"]
+            if not meta.get("continue"):
+                return
+            query = {**query, "continue": meta["continue"]}
+
     async def list(
         self, resource: Resource, namespace: str | None, selectors: Mapping[str, str]
     ) -> tuple[list[Manifest], str]:
         """Return all objects, read in pages, and the resourceVersion to watch from."""
         items: list[Manifest] = []
-        query = {**selectors, "limit": str(PAGE_SIZE)}
-        while True:
-            page = await self._object(_Call("GET", resource.path(namespace), query))
-            items += page["items"]
-            meta = page["metadata"]
-            if not meta.get("continue"):
-                return items, meta["resourceVersion"]
-            query = {**query, "continue": meta["continue"]}
+        version = ""
+        async for page, at in self.pages(resource, namespace, selectors):
+            items += page
+            version = at
+        return items, version
 
     @asynccontextmanager
     async def watch(

@@ -19,15 +19,17 @@ Key = tuple[str, str]
 
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 10.0
+BATCH: Final = 20
+"""Objects parsed before others on the event loop have their turn."""
 
 
 class Source(Protocol):
     """Where objects are listed and watched."""
 
-    async def list(
+    def pages(
         self, resource: Resource, namespace: str | None, selectors: Mapping[str, str]
-    ) -> tuple[list[Manifest], str]:
-        """Return all objects and the version to watch from."""
+    ) -> AsyncIterator[tuple[list[Manifest], str]]:
+        """Yield all objects page by page, each with the version to watch from."""
 
     def watch(
         self, resource: Resource, namespace: str | None, selectors: Mapping[str, str], version: str
@@ -91,13 +93,18 @@ class Informer(Generic[T]):
         await asyncio.sleep(pause * (0.5 + self.jitter() / 2))
 
     async def _relist(self) -> None:
-        scope = self.scope
-        listed, version = await self.source.list(scope.resource, scope.namespace, scope.selectors)
-        present = {_key(manifest): manifest for manifest in listed}
+        """Each page is parsed as it comes: of thousands of objects only what is made of them is kept."""
+        scope, version = self.scope, ""
+        present: set[Key] = set()
+        async for page, at in self.source.pages(scope.resource, scope.namespace, scope.selectors):
+            version = at
+            for number, manifest in enumerate(page):
+                if number % BATCH == BATCH - 1:
+                    await asyncio.sleep(0)
+                present.add(key := _key(manifest))
+                self._put(key, manifest)
         for key in [key for key in self.items if key not in present]:
             self._remove(key)
-        for key, manifest in present.items():
-            self._put(key, manifest)
         self._version = version
         self.synced.set()
 
