@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from e2e import target
+from e2e import prometheus, target
 from e2e.churn import run, setting
 from e2e.churn.ledger import Ledger
 from e2e.churn.plan import FULL, SHORT, Plan
@@ -41,7 +41,7 @@ def main(short: bool, anew: bool, keep: bool) -> None:
     announce(plan, ledger)
     used = target.use()
     scene = Scene(
-        Stage(setting.with_prometheus(used), setting.NAMESPACE),
+        Stage(prometheus.read_by_larder(used, setting.NAMESPACE), setting.NAMESPACE),
         from_environment(),
         used.references[PROMETHEUS],
     )

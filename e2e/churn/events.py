@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from e2e import chart
+from e2e import chart, leader, prometheus
 from e2e.churn import host
 from e2e.churn.plan import PODS_MAX, PODS_MIN, Event
-from e2e.churn.setting import PROMETHEUS, Scene, is_rolled_out
+from e2e.churn.setting import Scene, is_rolled_out
 from e2e.cluster import containers, lifecycle
 from e2e.kube import Manifest, is_ready
 from e2e.tests.stage import POOL, condition_of
 from larder.api.names import COMPONENT_LABEL, GATEWAY, POOL_LABEL, TRITON, gateway_name
 from larder.errors import UnavailableError
-from larder.runtime.settings import LEASE_NAME
 
 RECOVERED_SECONDS: Final = 150.0
 BREATH_SECONDS: Final = 2.0
@@ -72,16 +71,11 @@ def stub_killed(scene: Scene, away_seconds: float) -> None:
 
 def operator_killed(scene: Scene, away_seconds: float) -> None:
     """The leading operator is killed; another one leads, and the killed one comes back."""
-    system = scene.stage.target.kube.within(chart.NAMESPACE)
-    holder = _holder(system.get("Lease", LEASE_NAME))
-    pod = system.get("Pod", holder.partition("_")[0])
-    if pod is None:
-        raise UnavailableError(f"the Lease is held by {holder!r}, which is no pod")
-    host.send(host.one(pod["metadata"]["uid"], "kopf"), signal.SIGKILL)
-    system.until(
-        "Lease", LEASE_NAME, lambda lease: _holder(lease) not in {"", holder}, RECOVERED_SECONDS, "another one leads"
-    )
-    chart.wait_ready(scene.stage.target.kube)
+    kube = scene.stage.target.kube
+    killed = leader.find(kube)
+    host.send(killed.process, signal.SIGKILL)
+    leader.until_another(kube, killed, RECOVERED_SECONDS)
+    chart.wait_ready(kube)
 
 
 def api_server_away(scene: Scene, away_seconds: float) -> None:
@@ -93,10 +87,10 @@ def api_server_away(scene: Scene, away_seconds: float) -> None:
 
 def prometheus_away(scene: Scene, away_seconds: float) -> None:
     """Prometheus goes, stays away, and comes back with nothing it knew."""
-    scene.stage.kubectl("scale", "deployment", PROMETHEUS, "--replicas=0")
+    scene.stage.kubectl("scale", "deployment", prometheus.NAME, "--replicas=0")
     time.sleep(away_seconds)
-    scene.stage.kubectl("scale", "deployment", PROMETHEUS, "--replicas=1")
-    scene.kube.until("Deployment", PROMETHEUS, is_rolled_out, RECOVERED_SECONDS, "Prometheus is back")
+    scene.stage.kubectl("scale", "deployment", prometheus.NAME, "--replicas=1")
+    scene.kube.until("Deployment", prometheus.NAME, is_rolled_out, RECOVERED_SECONDS, "Prometheus is back")
 
 
 def gateway_frozen(scene: Scene, away_seconds: float) -> None:
@@ -192,7 +186,3 @@ def _until_ready(scene: Scene) -> None:
 def _restarts(pod: Manifest | None) -> int:
     statuses = ((pod or {}).get("status") or {}).get("containerStatuses", [])
     return sum(status["restartCount"] for status in statuses if status["name"] == TRITON)
-
-
-def _holder(lease: Manifest | None) -> str:
-    return ((lease or {}).get("spec") or {}).get("holderIdentity") or ""

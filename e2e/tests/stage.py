@@ -150,6 +150,16 @@ class Stage:
         with forward(self.target.tools.kubectl, self.namespace, f"service/{POOL}", (HTTP_PORT, GRPC_PORT)) as ports:
             yield Pool(ports)
 
+    def service_clients(self) -> Pool:
+        """Return clients of the Service itself, which need no API server and find another gateway when one is gone."""
+        return Pool({port: port for port in (HTTP_PORT, GRPC_PORT)}, self.service_address())
+
+    def service_address(self) -> str:
+        """Return the cluster's own address of the pool's Service."""
+        service = self.kube.get("Service", POOL)
+        assert service is not None
+        return str(service["spec"]["clusterIP"])
+
 
 def small_pool(name: str, volume: models.Volume, spec: Mapping[str, Any]) -> Manifest:
     """Return a pool with memory for four probes of the default size, quick in everything."""

@@ -3,7 +3,6 @@
 With a cluster of your own nothing here runs: to cut a node off is not for a test to do there.
 """
 
-import os
 import socket
 import time
 from collections.abc import Mapping
@@ -11,20 +10,13 @@ from collections.abc import Mapping
 import pytest
 
 from e2e import nodes
-from e2e.cluster.settings import from_environment
 from e2e.kube import Kube, Manifest, is_ready
-from e2e.target import is_given
-from e2e.tests.stage import POOL, Pool, Reply, Stage, probes
+from e2e.tests import own_cluster
+from e2e.tests.stage import Reply, Stage, probes
 from e2e.tests.trickle import Trickle
-from larder.api.names import COMPONENT_LABEL, GATEWAY, GRPC_PORT, HTTP_PORT, TRITON
+from larder.api.names import COMPONENT_LABEL, GATEWAY, HTTP_PORT, TRITON
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        is_given(from_environment(), os.environ),
-        reason="KUBECONFIG names a cluster, whose nodes are not a test's to lose",
-    ),
-]
+pytestmark = [pytest.mark.timeout(300), own_cluster.only]
 SPREAD_SECONDS = 60.0
 DRAIN_SECONDS = 120.0
 IN_A_ROW = 20
@@ -60,7 +52,7 @@ def until_service_leaves(stage: Stage, node: str) -> None:
         return bool(slices) and not any(end["conditions"].get("ready") for end in ends)
 
     stage.kube.until_all("EndpointSlice", left, SPREAD_SECONDS, f"the Service leads to no gateway on {node}")
-    address = service_address(stage)
+    address = stage.service_address()
     deadline, reached = time.monotonic() + SPREAD_SECONDS, 0
     while reached < IN_A_ROW:
         assert time.monotonic() < deadline, "kube-proxy still leads to the lost gateway"
@@ -71,23 +63,12 @@ def until_service_leaves(stage: Stage, node: str) -> None:
             reached = 0
 
 
-def service_address(stage: Stage) -> str:
-    service = stage.kube.get("Service", POOL)
-    assert service is not None
-    return str(service["spec"]["clusterIP"])
-
-
-def clients(stage: Stage) -> Pool:
-    """Return clients of the Service itself, which finds another gateway when one is gone."""
-    return Pool({port: port for port in (HTTP_PORT, GRPC_PORT)}, service_address(stage))
-
-
 def wrong(replies: list[Reply], model: str) -> list[str]:
     return [f"{reply.status} {reply.text}" for reply in replies if (reply.status, reply.model) != (200, model)]
 
 
 def test_a_node_is_drained_under_load_and_no_request_is_lost(spread: Stage) -> None:
-    pool = clients(spread)
+    pool = spread.service_clients()
     with Trickle(pool, "alpha", "beta") as trickle:
         try:
             spread.kubectl(
@@ -102,12 +83,12 @@ def test_a_node_is_drained_under_load_and_no_request_is_lost(spread: Stage) -> N
 
 
 def test_when_a_node_is_lost_requests_reach_the_other_one(spread: Stage, kube: Kube) -> None:
-    pool = clients(spread)
+    pool = spread.service_clients()
     assert wrong(pool.ask_at_once("beta", 4), "beta") == []
     with nodes.lost(kube):
         until_service_leaves(spread, nodes.SECOND)
         # A connection that a client kept to the lost gateway is the client's to give up.
-        pool = clients(spread)
+        pool = spread.service_clients()
         with Trickle(pool, "alpha", "beta") as trickle:
             for model in ("alpha", "beta"):
                 assert wrong(pool.ask_at_once(model, 64), model) == []

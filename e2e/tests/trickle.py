@@ -9,6 +9,7 @@ from urllib3.exceptions import HTTPError
 from e2e.tests.stage import Pool
 
 PAUSE_SECONDS: Final = 0.02
+RIGHT_SECONDS: Final = 30.0
 
 
 class Trickle:
@@ -18,6 +19,7 @@ class Trickle:
         self._pool = pool
         self._models = model_names
         self._stop = threading.Event()
+        self._answered = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="trickle")
         self.right = 0
         self.wrong: list[str] = []
@@ -34,6 +36,12 @@ class Trickle:
         self._stop.set()
         self._thread.join()
 
+    def until_right(self, count: int) -> None:
+        """Wait for so many right answers."""
+        with self._answered:
+            enough = self._answered.wait_for(lambda: self.right >= count, RIGHT_SECONDS)
+        assert enough, f"{self.right} right answers, not {count}; wrong: {self.wrong}"
+
     def _run(self) -> None:
         number = 0
         while not self._stop.wait(PAUSE_SECONDS):
@@ -47,7 +55,9 @@ class Trickle:
             self.wrong.append(f"{model}: {error}")
             return
         if reply.model == model and reply.number == number + 1 and reply.load:
-            self.right += 1
             self.loads[model].add(reply.load)
+            with self._answered:
+                self.right += 1
+                self._answered.notify_all()
         else:
             self.wrong.append(f"{model}: {reply.status} {reply.text}")

@@ -1,9 +1,12 @@
-"""Triton itself, behind the gateway: its index and its admin calls, with the operator's key."""
+"""Triton itself, behind the gateway: its index and its admin calls, with the operator's key, and what its log tells."""
 
 import base64
 import contextlib
+import re
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import tritonclient.grpc
 
@@ -54,3 +57,33 @@ def triton(stage: Stage) -> Iterator[Triton]:
             yield Triton(client, key)
         finally:
             client.close()
+
+
+SAID: Final = re.compile(r"\b(loading: |successfully unloaded ')([a-z0-9_-]+)")
+"""What Triton says when it begins to load a model, and when one is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """How often a Triton began to load each model, the most models that it held at once, loading and unloading ones
+    included, and those that it loaded while it held them."""
+
+    began: Counter[str]
+    most: int
+    twice: list[str]
+
+
+def loads(stage: Stage, pod: str) -> Loads:
+    """Return what a pod's Triton says in its log of its models."""
+    began: Counter[str] = Counter()
+    held: set[str] = set()
+    twice, most = [], 0
+    for verb, name in SAID.findall(stage.kubectl("logs", pod, "--container", "triton")):
+        if not verb.startswith("loading"):
+            held.discard(name)
+            continue
+        twice += [name] if name in held else []
+        began[name] += 1
+        held.add(name)
+        most = max(most, len(held))
+    return Loads(began, most, twice)
