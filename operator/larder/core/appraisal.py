@@ -47,6 +47,13 @@ class Appraisal:
         at = self.catalog.index.get(name)
         return 0.0 if at is None or self.miss_cost[at] <= 0.0 else float(self.keep[at] / self.miss_cost[at])
 
+    def cost_within(self, name: str, seconds: float) -> float:
+        """What a miss of this model is expected to cost within so many seconds, if it leaves now."""
+        at = self.catalog.index.get(name)
+        if at is None or not self.known[at]:
+            return 0.0
+        return min(1.0, self.urgency(name) * seconds) * float(self.miss_cost[at])
+
     def keep_value(self, name: str) -> float | None:
         """What keeping this model spares; None: nobody can say yet."""
         at = self.catalog.index.get(name)

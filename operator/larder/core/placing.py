@@ -7,7 +7,7 @@ from larder.core.eviction import ANYTHING, cheapest_victims
 from larder.core.plan import Action, Drain, Load, Reason, Unplaced
 from larder.core.snapshot import Model, Placement, PodState
 from larder.core.units import format_bytes
-from larder.core.worth import Worth
+from larder.core.worth import Worth, load_seconds
 
 
 @dataclass(slots=True)
@@ -48,10 +48,18 @@ class Draft:
         self.books.start_drain(placement)
         self.actions.append(Drain(placement.model, placement.pod, reason, message, for_model))
 
-    def refuse(self, model: str, message: str, never: bool = False) -> None:
+    def refuse(self, model: str, message: str, never: bool = False, again_seconds: float | None = None) -> None:
         """Note that a model could not be placed, and why."""
         self.refused.add(model)
-        self.unplaced.append(Unplaced(model, message, never))
+        self.unplaced.append(Unplaced(model, message, never, again_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a cold request may cost others, in seconds of waiting, and by how much that grows in a second."""
+
+    seconds: float
+    growth: float
 
 
 def fits_nowhere(draft: Draft, model: Model) -> bool:
@@ -90,8 +98,11 @@ def place_in_free_memory(
     return True
 
 
-def place(draft: Draft, model: Model, reason: Reason, why: str) -> None:
-    """Load one copy, else wait for memory on its way out, else evict for it, else note why not."""
+def place(draft: Draft, model: Model, reason: Reason, why: str, claim: Claim | None = None) -> None:
+    """Load one copy, else wait for memory on its way out, else evict for it, else note why not.
+
+    `claim`: what leaves must not be about to cost more; None: it may.
+    """
     if fits_nowhere(draft, model) or must_pause(draft, model):
         return
     size = draft.books.size_bytes(model)
@@ -107,7 +118,7 @@ def place(draft: Draft, model: Model, reason: Reason, why: str) -> None:
     elif leaving:
         _await_memory(draft, model, min(leaving, key=lambda p: (p.loading, -p.soon_bytes, p.pod.name)))
     else:
-        _evict_for(draft, model, takers, why)
+        _evict_for(draft, model, takers, why, claim)
 
 
 def _await_memory(draft: Draft, model: Model, pod: PodBooks) -> None:
@@ -140,8 +151,17 @@ def best_offer(draft: Draft, model: Model, pods: list[PodBooks], most: Worth = A
     return None if best is None else best[1]
 
 
-def _evict_for(draft: Draft, model: Model, takers: list[PodBooks], why: str) -> None:
+def _evict_for(draft: Draft, model: Model, takers: list[PodBooks], why: str, claim: Claim | None) -> None:
     offer = best_offer(draft, model, takers)
+    if offer is not None and claim is not None:
+        excess = _about_to_cost(draft, model, offer) - claim.seconds
+        if excess > 0.0:
+            text = (
+                f"{model.name} waits its turn: what would leave for it is about to cost {excess:.3g} s more of waiting"
+            )
+            draft.refuse(model.name, text, again_seconds=draft.now_seconds + excess / claim.growth)
+            draft.crowded.add(model.name)
+            return
     if offer is None:
         need = format_bytes(draft.books.size_bytes(model))
         most = format_bytes(max(0, *(p.soon_bytes for p in takers)))
@@ -150,6 +170,16 @@ def _evict_for(draft: Draft, model: Model, takers: list[PodBooks], why: str) -> 
         draft.crowded.add(model.name)
         return
     evict(draft, model, offer, Reason.MEMORY_PRESSURE, why)
+
+
+def _about_to_cost(draft: Draft, model: Model, offer: Offer) -> float:
+    """Seconds of waiting that victims of equal priority are expected to cost before the model is loaded."""
+    appraisal, models = draft.books.snapshot.appraisal, draft.books.snapshot.models
+    if appraisal is None:
+        return 0.0
+    peers = [v.model for v in offer.victims if v.model in models and models[v.model].priority == model.priority]
+    alone = [name for name in peers if len(draft.books.all_copies(name)) < 2]
+    return sum(appraisal.cost_within(name, load_seconds(model)) for name in alone)
 
 
 def evict(draft: Draft, model: Model, offer: Offer, reason: Reason, why: str) -> None:

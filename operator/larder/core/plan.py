@@ -105,11 +105,15 @@ Action = Load | Drain | Unload | Scale | PodAction
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """A model that should be resident and can't be, now or ever, and the sentence that says why."""
+    """A model that should be resident and can't be, now or ever, and the sentence that says why.
+
+    `again_seconds`: when it may be, if nothing happens before; None: when something does.
+    """
 
     model: str
     message: str
     never: bool = False
+    again_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from larder.core.books import Books, open_books
 from larder.core.copies import add_copies
 from larder.core.fetching import fetch_ahead
 from larder.core.moving import move_from_leaving_pods, warm_new_pods
-from larder.core.placing import Draft, place
+from larder.core.placing import Claim, Draft, place
 from larder.core.plan import Plan, Reason
 from larder.core.retiring import change_number_of_pods
 from larder.core.snapshot import Model, Snapshot, Waiting
@@ -44,15 +44,32 @@ def load_order(books: Books, model: Model, held: Waiting, now_seconds: float) ->
     per length first is close to optimal (Vaidya and Hameed 1999; Aksoy and Franklin 1999). The length of a load is
     what it takes of the pod: its time and its memory. The requests are taken as spread evenly since the oldest.
     """
-    waited = max(0.0, now_seconds - held.oldest_seconds) * (held.count + 1) / 2.0
     effort = load_seconds(model) * books.size_bytes(model)
-    return (-model.priority, -waited / effort, held.deadline_seconds, model.name)
+    return (-model.priority, -waited_seconds(held, now_seconds) / effort, held.deadline_seconds, model.name)
+
+
+def waited_seconds(held: Waiting, now_seconds: float) -> float:
+    """What requests have waited together, taken as spread evenly since the oldest."""
+    return max(0.0, now_seconds - held.oldest_seconds) * (held.count + 1) / 2.0
 
 
 def serve(draft: Draft, model: Model, held: Waiting) -> None:
     """Decide for one model that is waited for."""
     age_seconds = max(0.0, draft.now_seconds - held.oldest_seconds)
-    place(draft, model, Reason.COLD_REQUEST, f"{held.count} waiting, the oldest for {age_seconds:.3f} s")
+    why = f"{held.count} waiting, the oldest for {age_seconds:.3f} s"
+    place(draft, model, Reason.COLD_REQUEST, why, claim(model, held, draft.now_seconds))
+
+
+def claim(model: Model, held: Waiting, now_seconds: float) -> Claim | None:
+    """What requests have waited together and will at least: that much others may be made to wait for them.
+
+    As in ski rental (Karlin, Manasse, Rudolph and Sleator 1988): to rent, here to wait, until that has cost as much as
+    to buy, here to evict, costs at most twice the best in hindsight. Who would be too late by it does not wait.
+    """
+    load = load_seconds(model)
+    if model.objective.latency_seconds is not None or now_seconds + 2.0 * load >= held.deadline_seconds:
+        return None
+    return Claim(waited_seconds(held, now_seconds) + held.count * load, (held.count + 1) / 2.0)
 
 
 def _serve_waiting(draft: Draft) -> None:

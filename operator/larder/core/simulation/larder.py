@@ -34,6 +34,8 @@ SCALE_EVERY_SECONDS = 60.0
 """How often the number of pods is thought about, unless the options say otherwise."""
 WORTH_A_RATE = 0.3
 """Models that keep a copy less busy than this need no second one; their rates are left out of the snapshot."""
+AGAIN_SECONDS = 0.1
+"""At the least so long after one look for its turn a model is given the next."""
 MOST_ROUNDS = 4
 """Plans in a row at one moment: a drain is done at once here, and the next plan loads into its memory."""
 
@@ -115,7 +117,7 @@ class LarderPolicy:
         """Play one moment."""
         if world.now >= self._look_at:
             self._look_at = world.now + LOOK_EVERY_SECONDS
-            world.wake_at(self._look_at)
+        world.wake_at(self._look_at)
         scaling = self._options.target_attainment is not None and world.now >= self._scale_at
         if scaling:
             self._scale_at = world.now + self._options.scale_every_seconds
@@ -128,6 +130,9 @@ class LarderPolicy:
             snapshot = self._snapshot(world, appraisal)
             decided = plan(self._sized(world, snapshot) if scaling else snapshot, world.now)
             scaling = False
+            for held in decided.unplaced:
+                if held.again_seconds is not None:
+                    world.wake_at(max(held.again_seconds, world.now + AGAIN_SECONDS))
             if not self._apply(world, decided, appraisal):
                 return
 
