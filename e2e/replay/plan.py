@@ -39,5 +39,5 @@ class Plan:
         return round(PROTECTION_SECONDS / self.cut.compression)
 
 
-FULL: Final = Plan("full", Cut(first_minute=660, minutes=120, compression=10.0, models=36, seed=2))
-SHORT: Final = Plan("short", Cut(first_minute=712, minutes=8, compression=10.0, models=36, seed=2), judged=False)
+FULL: Final = Plan("full", Cut(first_minute=690, minutes=60, compression=5.0, models=36, seed=4))
+SHORT: Final = Plan("short", Cut(first_minute=718, minutes=4, compression=5.0, models=36, seed=4), judged=False)

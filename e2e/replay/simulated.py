@@ -72,6 +72,7 @@ class Simulation:
             interval_seconds=plan.cut.interval_seconds,
             scale_every_seconds=SIZE_SECONDS,
             scale_down_after_seconds=plan.scale_down_seconds,
+            as_in_operator=True,
         )
         return self._figures(LarderPolicy(self.workload, options), PODS_MIN)
 
@@ -81,7 +82,9 @@ class Simulation:
 
     def fixed(self, plan: Plan, attainment: float) -> Fixed:
         """The smallest number of pods with which Larder's planner attains as much without changing it."""
-        options = Options(self.objectives, plan.protection_seconds, interval_seconds=plan.cut.interval_seconds)
+        options = Options(
+            self.objectives, plan.protection_seconds, interval_seconds=plan.cut.interval_seconds, as_in_operator=True
+        )
         reached: list[float] = []
         for pods in range(1, MOST_STATIC + 1):
             reached.append(self._figures(LarderPolicy(self.workload, options), pods).attainment)

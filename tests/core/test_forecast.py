@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 from larder.core.appraisal import Traffic
 from larder.core.attainment import Fleet, Needs, miss_shares, predict
@@ -27,6 +28,17 @@ def test_a_timer_is_expected_when_it_is_due_and_not_before() -> None:
     assert before.chance_within(60.0)[0] < 0.2
     assert due.chance_within(60.0)[0] > 0.8
     assert before.outlook(603 * 60.0, np.ones(3)).urgency[0] < due.outlook(605 * 60.0, np.ones(3)).urgency[0]
+
+
+def test_traffic_is_what_was_asked_and_nothing_that_averages_begin_with() -> None:
+    fresh = Forecaster(3)
+    assert not fresh.traffic().active_share.any()
+    often, sometimes, never = taught(10).traffic().active_share
+    assert 0.1 < sometimes / often < 10
+    assert never == pytest.approx(0.0, abs=1e-9)
+    assert taught(1).traffic().active_share[0] < 0.5 < taught(10, period=1).traffic().active_share[0]
+    long = taught(2000)
+    assert long.traffic().active_share[0] == pytest.approx(0.2, abs=0.05)
 
 
 def test_what_was_never_asked_for_is_expected_the_less_the_longer_nothing_new_came() -> None:

@@ -107,6 +107,20 @@ def test_the_autoscaler_adds_pods_until_what_it_predicts_holds() -> None:
     assert 1 < len(world.pods) <= 8
 
 
+def test_as_in_the_operator_nothing_is_fetched_that_nobody_has_asked_for_yet() -> None:
+    trace = workload(*[[30.0 * n + 7.0 * m for n in range(60)] for m in range(5)], [1500.0], duration=2000.0)
+    ledger = World(trace, Hardware(100, 1)).run(LarderPolicy(trace, Options(as_in_operator=True)))
+    assert min(ready for model, _, ready, _ in ledger.residences if model == 5) >= 1500.0
+
+
+def test_as_in_the_operator_a_burst_brings_a_pod_within_seconds() -> None:
+    trace = workload([*np.arange(5.0, 300.0, 20.0), *np.arange(300.0, 400.0, 0.06)], load=2.0, duration=400.0)
+    told = Options(standard_objectives(trace), 0.0, 0.99, most_pods=3, scale_every_seconds=2.0, as_in_operator=True)
+    world = World(trace, Hardware(100, 1, start_seconds=5.0))
+    world.run(LarderPolicy(trace, told))
+    assert 300.0 < sorted(world.born.values())[1] < 320.0
+
+
 @pytest.mark.parametrize("kind", list(Arrivals))
 def test_requests_stay_within_their_minute(kind: Arrivals) -> None:
     counts = np.array([[3, 0, 2]])

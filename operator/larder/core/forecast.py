@@ -44,6 +44,12 @@ FORGET_HALF_LIFE = 1440
 FORGET_EVERY = 32
 BURST_STEP = 0.3
 """Weight of the newest active interval in the average of requests per active interval."""
+WARM_INTERVALS = 60
+"""Until it has watched for so many intervals, a forecast knows nothing of models that it has not seen asked for."""
+UNSEEN_SHARE = 0.01
+"""The share of intervals with a request that averages begin with."""
+IDLE_INTERVALS = 4.0
+"""Until more is known, as if every model had been left alone for so many intervals before the first."""
 LATELY_ACTIVE = 0.1
 """Share of the last few intervals (second scale) with a request, from which on a model counts as busy lately."""
 NEWCOMERS = 8
@@ -145,7 +151,7 @@ class Forecaster:
         self._closed = 0
         self._ring = np.zeros((RING, models), np.uint8)
         self._gaps, self._newcomers = _Gaps(models), _Newcomers()
-        self._averages = np.full((len(SCALES), models), 0.01)
+        self._averages = np.full((len(SCALES), models), UNSEEN_SHARE)
         self._steps = (1.0 - np.exp(-1.0 / SCALES))[:, None]
         self._burst = np.ones(models)
         self._now = np.zeros(models)
@@ -184,7 +190,7 @@ class Forecaster:
         numbers = {int(old): new for new, old in enumerate(kept) if old >= 0}
         self._models = len(kept)
         self._gaps.rearrange(kept)
-        self._ring, self._averages = _columns(self._ring, kept, 0), _columns(self._averages, kept, 0.01)
+        self._ring, self._averages = _columns(self._ring, kept, 0), _columns(self._averages, kept, UNSEEN_SHARE)
         self._burst, self._now = _columns(self._burst, kept, 1.0), _columns(self._now, kept, 0.0)
         for at, (closed, rows, inputs, seen) in enumerate(self._asked):
             stays = np.isin(rows, kept)
@@ -240,8 +246,15 @@ class Forecaster:
         return np.asarray(1.0 - np.prod(1.0 - self._unused * share, axis=1))
 
     def traffic(self, scale: int = 3) -> Traffic:
-        """What was asked over one of the time scales (by default an hour)."""
-        return Traffic(self._averages[scale].copy(), self._burst.copy(), self._interval_seconds)
+        """What was asked over one of the time scales (by default an hour), or for as long as it has watched.
+
+        What an average begins with is taken off again: it is nobody's request, and would ask for pods.
+        """
+        left = float(np.exp(-self._closed / SCALES[scale]))
+        step = float(self._steps[scale, 0])
+        seen = np.maximum(0.0, self._averages[scale] - UNSEEN_SHARE * left)
+        share = seen / max(step, 1.0 - left + IDLE_INTERVALS * step * left)
+        return Traffic(share, self._burst.copy(), self._interval_seconds)
 
     def busy_rates_per_second(self) -> Floats:
         """Requests per second while a model is busy, for those that were busy lately; copies are made for these."""
@@ -301,6 +314,11 @@ class Forecaster:
         gradient = inputs.T @ error
         self._squares[:, window] += gradient * gradient
         self._weights[:, window] -= LEARNING_RATE * gradient / np.sqrt(self._squares[:, window])
+
+
+def is_known(forecaster: Forecaster) -> NDArray[np.bool_]:
+    """The models of which something can be said."""
+    return np.logical_or(forecaster.seen, forecaster.closed_intervals >= WARM_INTERVALS)
 
 
 def _horizons(

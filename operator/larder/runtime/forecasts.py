@@ -16,7 +16,7 @@ from larder.core import snapshot as core
 from larder.core.appraisal import Appraisal, Catalog, Floats, Traffic
 from larder.core.attainment import with_present_rates
 from larder.core.experience import Experience
-from larder.core.forecast import Forecaster
+from larder.core.forecast import Forecaster, is_known
 from larder.core.objectives import Verdict, judge, target_attainment
 from larder.core.outlook import appraise, make_catalog, miss_costs
 from larder.core.plan import Action, Drain
@@ -25,7 +25,6 @@ from larder.core.worth import ASSUMED_LOAD_SECONDS, RATE_AGE_SECONDS
 
 MINUTE_SECONDS: Final = 60.0
 """The interval that a forecast learns in, unless the operator is told another one."""
-WARM_INTERVALS: Final = 60
 SIZE_SECONDS: Final = 2.0
 """How often the number of pods is thought about; a plan between keeps it."""
 
@@ -150,9 +149,8 @@ class Forecasts:
             return Expected(snapshot.rates)
         catalog = make_catalog(snapshot.models, snapshot.settings.default_model_bytes, ASSUMED_LOAD_SECONDS)
         assert catalog.names == self._names, "the forecast is of the declared models"
-        known = forecaster.seen | (forecaster.closed_intervals >= WARM_INTERVALS)
         outlook = forecaster.outlook(self._monotonic(), catalog.load_seconds, self._fetch_shares(catalog, snapshot))
-        appraisal = appraise(catalog, outlook, known, self._experience.record.trust)
+        appraisal = appraise(catalog, outlook, is_known(forecaster), self._experience.record.trust)
         rates = _present(catalog, snapshot, now_seconds)
         traffic = with_present_rates(forecaster.traffic(), rates)
         busy = _busy(catalog, np.maximum(rates, forecaster.busy_rates_per_second()), now_seconds)

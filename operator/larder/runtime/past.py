@@ -10,9 +10,9 @@ import numpy as np
 from larder.adapters.prometheus_reads import History
 from larder.api.conditions import ConditionReason
 from larder.api.quantities import format_time
-from larder.core.forecast import RING, Forecaster
+from larder.core.forecast import RING, WARM_INTERVALS, Forecaster
 from larder.errors import MetricsError
-from larder.runtime.forecasts import MINUTE_SECONDS, WARM_INTERVALS
+from larder.runtime.forecasts import MINUTE_SECONDS
 from larder.runtime.state import PoolState
 
 log = logging.getLogger(__name__)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from larder.core.appraisal import Appraisal, Traffic
+from larder.core.appraisal import Appraisal, Floats, Traffic
+from larder.core.attainment import LEAST_BUSY, RATE_WINDOW_SECONDS, with_present_rates
 from larder.core.autoscaler import SETTLE_SECONDS
 from larder.core.experience import Experience
-from larder.core.forecast import Forecaster
+from larder.core.forecast import Forecaster, is_known
 from larder.core.outlook import appraise, make_catalog, miss_costs
 from larder.core.plan import Drain, Load, Plan, Reason, Retire, Scale
 from larder.core.planner import plan
@@ -36,6 +37,8 @@ WORTH_A_RATE = 0.3
 """Models that keep a copy less busy than this need no second one; their rates are left out of the snapshot."""
 AGAIN_SECONDS = 0.1
 """At the least so long after one look for its turn a model is given the next."""
+MOST_WINDOWS = 5
+"""What is older than so many windows of a present rate weighs nothing in it."""
 MOST_ROUNDS = 4
 """Plans in a row at one moment: a drain is done at once here, and the next plan loads into its memory."""
 
@@ -52,6 +55,10 @@ class Options:
     interval_seconds: float = MINUTE_SECONDS
     scale_every_seconds: float = SCALE_EVERY_SECONDS
     scale_down_after_seconds: float = SETTLE_SECONDS
+    as_in_operator: bool = False
+    """Also what the operator has beside counts per interval: present rates, by which bursts are seen within seconds,
+    and no opinion on models that were never asked for until it has watched for long enough.
+    """
 
 
 def declare(workload: Workload, options: Options) -> dict[str, Model]:
@@ -143,7 +150,8 @@ class LarderPolicy:
         slots = len(world.pods) * world.hardware.loads_at_once
         shares = self._experience.fetch_shares(world.now, slots, seconds, costs)
         outlook = forecaster.outlook(world.now, seconds, shares)
-        return appraise(self._catalog, outlook.reordered(order), trust=self._experience.record.trust)
+        known = is_known(forecaster)[order] if self._options.as_in_operator else None
+        return appraise(self._catalog, outlook.reordered(order), known, self._experience.record.trust)
 
     def _judge(self, world: World) -> None:
         """Look what became of models fetched before."""
@@ -183,13 +191,30 @@ class LarderPolicy:
         """Rates of busy models. Without objectives only the waiting for loads counts, and copies would spare none."""
         if self._options.objectives is None:
             return {}
-        rates = self._demand.forecaster.busy_rates_per_second()
-        busy = np.nonzero(rates * self._execution > WORTH_A_RATE)[0]
+        rates, least = self._demand.forecaster.busy_rates_per_second(), WORTH_A_RATE
+        if self._options.as_in_operator:
+            rates, least = np.maximum(rates, self._present_rates(world)), LEAST_BUSY
+        busy = np.nonzero(rates * self._execution > least)[0]
         return {self._names[n]: Rate(float(rates[n]), world.now) for n in busy.tolist()}
+
+    def _present_rates(self, world: World) -> Floats:
+        """As gateways' counts give them: older requests weigh less and less."""
+        rates = np.zeros(len(self._names))
+        for model, times in enumerate(world.workload.arrivals):
+            first, last = np.searchsorted(times, (world.now - MOST_WINDOWS * RATE_WINDOW_SECONDS, world.now), "right")
+            weights = np.exp((times[first:last] - world.now) / RATE_WINDOW_SECONDS)
+            rates[model] = float(weights.sum()) / RATE_WINDOW_SECONDS
+        return rates
+
+    def _traffic(self, world: World) -> Traffic:
+        found = self._demand.forecaster.traffic()
+        ordered = Traffic(found.active_share[self._order], found.burst[self._order], found.interval_seconds)
+        if not self._options.as_in_operator:
+            return ordered
+        return with_present_rates(ordered, self._present_rates(world)[self._order])
 
     def _sized(self, world: World, snapshot: Snapshot) -> Snapshot:
         """The same with what the autoscaler needs."""
-        traffic = self._demand.forecaster.traffic()
         limits = replace(
             snapshot.settings,
             min_pods=self._options.least_pods,
@@ -203,7 +228,7 @@ class LarderPolicy:
             asked_pods=len(world.pods) + len(world.starting),
             scaled_at_seconds=self._scaled_at,
             start_seconds=Measured(world.hardware.start_seconds, 0.0, 1, world.now),
-            traffic=Traffic(traffic.active_share[self._order], traffic.burst[self._order], traffic.interval_seconds),
+            traffic=self._traffic(world),
         )
 
     def _scale(self, world: World, pods: int) -> None:
