@@ -39,7 +39,7 @@ from larder.api import names
 MIB: Final = 2**20
 MODEL_BYTES: Final = 100 * MIB
 SERVER_BYTES: Final = 100 * MIB
-BUDGET_BYTES: Final = 2400 * MIB
+BUDGET_BYTES: Final = 2300 * MIB
 MODELS_A_POD: Final = 20
 """So many fit below the high mark of the budget."""
 SPARE_ADDRESSES: Final = 20

@@ -181,10 +181,12 @@ class Fleet:
         servers, app = [], web.Application()
         app.router.add_get(READ_PATH, self._read)
         app.router.add_get(STREAM_PATH, self._stream)
+        app.router.add_get("/metrics", self._metrics)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "0.0.0.0", names.METER_PORT).start()
+            for port in (names.METER_PORT, names.METRICS_PORT):
+                await web.TCPSite(runner, "0.0.0.0", port).start()
             for address, triton in self.tritons.items():
                 server = grpc.aio.server()
                 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, triton.handlers()),))
@@ -202,6 +204,11 @@ class Fleet:
 
     async def _read(self, request: web.Request) -> web.Response:
         return web.Response(body=self._reading(self.tritons[_address(request)]))
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        """Of each model that is in memory the counters, also while it leaves."""
+        held = [n for n, state in self.tritons[_address(request)].states.items() if state in (READY, UNLOADING)]
+        return web.Response(text="".join(f'nv_inference_request_success{{model="{n}",version="1"}} 0\n' for n in held))
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         triton, answer = self.tritons[_address(request)], web.StreamResponse()

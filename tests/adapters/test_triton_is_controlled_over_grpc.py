@@ -5,6 +5,7 @@ import pytest
 
 from larder.adapters.triton import Execution, IndexEntry, IndexState, TritonControl
 from larder.errors import TritonError, UnavailableError
+from tests.adapters.fake_counters import FakeCounters
 from tests.adapters.fake_triton import KEY, FakeModel, FakeTriton
 
 
@@ -108,3 +109,19 @@ async def test_a_closed_channel_is_unavailable():
         await control.close()
         with pytest.raises(UnavailableError):
             await control.index(1)
+
+
+async def test_models_that_leave_are_counted_until_they_are_gone():
+    models = {"a": FakeModel(state="READY"), "b": FakeModel(state="UNLOADING"), "c": FakeModel(state="UNAVAILABLE")}
+    async with FakeCounters(models) as shown:
+        control = TritonControl("127.0.0.1:1", KEY, shown.address)
+        assert await control.counted(5) == {"a", "b"}
+        shown.broken = True
+        assert await control.counted(5) is None
+        await control.close()
+
+
+async def test_without_metrics_nothing_is_said_of_what_is_counted():
+    control = TritonControl("127.0.0.1:1", KEY, "127.0.0.1:1")
+    assert await control.counted(5) is None
+    await control.close()

@@ -37,6 +37,7 @@ from larder.runtime.pool_runner import Surface
 from larder.runtime.state import Clock, Timings
 from larder.runtime.status_writer import StatusWriter
 from larder.runtime.steady import SteadyTime
+from tests.adapters.fake_counters import FakeCounters
 from tests.adapters.fake_kube import FakeKube
 from tests.adapters.fake_meter import FakeMeter
 from tests.adapters.fake_triton import KEY, FakeModel, FakeTriton
@@ -171,7 +172,9 @@ class Stage:
         recorder = Recorder(client, "replica-0", time.time)
         surface = Surface(
             cluster=client,
-            open_control=lambda address, key: TritonControl(self._addresses[address], key),
+            open_control=lambda address, key: TritonControl(
+                self._addresses[address], key, self._addresses.get(f"metrics of {address}", NOBODY)
+            ),
             open_meter=lambda address, token: open_meter(self._addresses.get(address, NOBODY), token),
             open_gpu_meter=lambda address, token: open_gpu_meter(self._addresses.get(address, NOBODY), token),
             open_stream=lambda address, token: open_socket(self._addresses.get(address, address), token),
@@ -248,11 +251,14 @@ class Stage:
             await self.phase(name, "Ready")
             await gateway.ask(name, 0)
 
-    async def triton(self, name="t0", created=None, metered=False, **models):
-        """Put a running Triton pod on the stage; its models are in the repository."""
+    async def triton(self, name="t0", created=None, metered=False, counters=False, **models):
+        """Put a running Triton pod on the stage; its models are in the repository. `counters`: it shows metrics."""
         server = await self._stack.enter_async_context(FakeTriton(models))
         ip = f"10.0.0.{len(self._addresses) + 1}"
         self._addresses[f"{ip}:{names.GRPC_PORT}"] = server.address
+        if counters:
+            shown = await self._stack.enter_async_context(FakeCounters(server.models))
+            self._addresses[f"metrics of {ip}:{names.GRPC_PORT}"] = shown.address
         if metered:
             meter = await self._stack.enter_async_context(FakeMeter(name, TOKEN, server.models))
             self._addresses[f"{ip}:{names.METER_PORT}"] = meter.address

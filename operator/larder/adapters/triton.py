@@ -1,15 +1,20 @@
-"""Control of one Triton pod over gRPC: load, unload, index, configuration, statistics.
+"""Control of one Triton pod over gRPC: load, unload, index, configuration, statistics; and its metrics over HTTP.
 
 Facts that callers rely on: a load answers when the model is ready, and giving up on it does not stop it; an unload
 answers at once, and the index tells when it ended; the whole index lists the repository's folder on every call.
+Counters of a model stay in the metrics until it has drained, ended and given its memory back, and go in the moment in
+which the index says so (measured on 2.51).
 """
 
 import asyncio
+import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+import aiohttp
 import grpc
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc as stubs
@@ -17,7 +22,10 @@ from tritonclient.grpc import service_pb2_grpc as stubs
 from larder.api import names
 from larder.errors import TritonError, UnavailableError
 
+log = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
+_COUNTER: Final = re.compile(r'^nv_inference_request_success\{model="([^"]+)"', re.MULTILINE)
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -90,8 +98,10 @@ class TritonControl:
     Raises TritonError where Triton refuses and UnavailableError where it does not answer in time.
     """
 
-    def __init__(self, address: str, admin_key: str) -> None:
+    def __init__(self, address: str, admin_key: str, metrics_address: str | None = None) -> None:
         self._address = address
+        self._metrics = metrics_address or f"{address.rpartition(':')[0]}:{names.METRICS_PORT}"
+        self._session: aiohttp.ClientSession | None = None
         self._metadata = ((f"triton-grpc-protocol-{names.TRITON_ADMIN_HEADER}", admin_key),)
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._stub: Any = stubs.GRPCInferenceServiceStub(self._channel)
@@ -130,6 +140,18 @@ class TritonControl:
             totals[line.name] = _add(totals.get(line.name), line.inference_stats)
         return totals
 
+    async def counted(self, timeout_seconds: float) -> frozenset[str] | None:
+        """Return the models that the metrics have counters of, those included that are leaving; None: none are told."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds))
+        try:
+            async with self._session.get(f"http://{self._metrics}/metrics") as answer:
+                page = await answer.text()
+        except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError, ValueError) as error:
+            log.debug("the metrics of Triton at %s can't be read: %s", self._metrics, error)
+            return None
+        return frozenset(_COUNTER.findall(page)) if answer.status == 200 else None
+
     async def live(self, timeout_seconds: float) -> bool:
         """Whether the server answers that it is live; False as well where nothing answers."""
         try:
@@ -141,6 +163,8 @@ class TritonControl:
     async def close(self) -> None:
         """Close the channel; calls under way end with UnavailableError, what they started in Triton goes on."""
         await self._channel.close(None)
+        if self._session is not None:
+            await self._session.close()
 
     async def _call(self, method: Callable[..., Awaitable[_T]], request: object, timeout_seconds: float) -> _T | Any:
         try:

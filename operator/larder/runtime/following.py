@@ -1,12 +1,18 @@
-"""Following a model in Triton's index until it shows what one waits for."""
+"""Following a model in Triton until it shows what one waits for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeVar
 
 from larder.adapters.triton import IndexEntry, IndexState
 from larder.errors import LarderError
 from larder.runtime.books import PodBook
 from larder.runtime.state import CALL_SECONDS, PoolState
+
+_T = TypeVar("_T")
+
+METRICS_SECONDS: Final = 1.0
+"""Metrics that take longer tell nothing."""
 
 
 async def follow_index(state: PoolState, book: PodBook, model: str) -> AsyncIterator[IndexEntry]:
@@ -14,12 +20,47 @@ async def follow_index(state: PoolState, book: PodBook, model: str) -> AsyncIter
 
     Triton announces no end of an unload or of a load started by another: asking is the only way.
     """
+
+    async def look() -> IndexEntry:
+        index = await state.control(book).index(CALL_SECONDS)
+        return index.get(model, IndexEntry(IndexState.UNAVAILABLE))
+
+    async for entry in _again(state, book, look):
+        yield entry
+
+
+async def follow_leaving(state: PoolState, book: PodBook, model: str, counted: bool) -> AsyncIterator[bool]:
+    """Yield again and again whether a model that leaves is gone.
+
+    By the metrics where they were seen to have counters of it (`counted`): each look at the index lists the whole
+    repository. By the index where not, or as soon as the metrics tell nothing.
+    """
+
+    async def look() -> bool:
+        nonlocal counted
+        found = await state.control(book).counted(METRICS_SECONDS) if counted else None
+        if found is not None:
+            return model not in found
+        counted = False
+        index = await state.control(book).index(CALL_SECONDS)
+        return index.get(model, IndexEntry(IndexState.UNAVAILABLE)).state is IndexState.UNAVAILABLE
+
+    async for is_gone in _again(state, book, look):
+        yield is_gone
+
+
+async def is_counted(state: PoolState, book: PodBook, model: str) -> bool:
+    """Whether the metrics have counters of the model."""
+    found = await state.control(book).counted(METRICS_SECONDS)
+    return found is not None and model in found
+
+
+async def _again(state: PoolState, book: PodBook, look: Callable[[], Awaitable[_T]]) -> AsyncIterator[_T]:
     container, pauses = book.adopted, state.timings.index_pauses
     turn = 0
     while book.view.uid and book.adopted == container and book.is_adopted:
         try:
-            index = await state.control(book).index(CALL_SECONDS)
-            yield index.get(model, IndexEntry(IndexState.UNAVAILABLE))
+            yield await look()
         except LarderError:
             turn = max(turn, len(pauses) - 1)
         await asyncio.sleep(pauses[min(turn, len(pauses) - 1)])

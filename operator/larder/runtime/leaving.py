@@ -3,12 +3,11 @@
 import asyncio
 from contextlib import suppress
 
-from larder.adapters.triton import IndexState
 from larder.core.plan import Drain
 from larder.core.snapshot import PlacementState
 from larder.errors import LarderError
 from larder.runtime.books import PodBook
-from larder.runtime.following import follow_index
+from larder.runtime.following import follow_leaving, is_counted
 from larder.runtime.state import CALL_SECONDS, PoolState
 
 
@@ -65,10 +64,14 @@ async def unload(state: PoolState, book: PodBook, model: str) -> None:
 
 
 async def await_gone(state: PoolState, book: PodBook, model: str) -> None:
-    """Wait until Triton's index shows that the model is gone; past the timeout the pod is Leaking until then."""
+    """Wait until Triton shows that the model is gone; past the timeout the pod is Leaking until then."""
+    await _await_gone(state, book, model, await is_counted(state, book, model))
+
+
+async def _await_gone(state: PoolState, book: PodBook, model: str, counted: bool) -> None:
     deadline = state.clock.monotonic() + state.pool.loading.unload_timeout_seconds
-    async for entry in follow_index(state, book, model):
-        if entry.state is IndexState.UNAVAILABLE:
+    async for is_gone in follow_leaving(state, book, model, counted):
+        if is_gone:
             return
         if state.clock.monotonic() > deadline:
             _note_leak(state, book, model)
@@ -77,10 +80,14 @@ async def await_gone(state: PoolState, book: PodBook, model: str) -> None:
 
 async def _end(state: PoolState, book: PodBook, model: str) -> None:
     state.fence.check()
-    # Not answered is not refused: the index tells what became of it.
+    counted, _ = await asyncio.gather(is_counted(state, book, model), _unload(state, book, model))
+    await _await_gone(state, book, model, counted)
+
+
+async def _unload(state: PoolState, book: PodBook, model: str) -> None:
+    # Not answered is not refused: Triton shows what became of it.
     with suppress(LarderError):
         await state.control(book).unload(model, CALL_SECONDS)
-    await await_gone(state, book, model)
 
 
 def _note_leak(state: PoolState, book: PodBook, model: str) -> None:

@@ -41,6 +41,9 @@ class Control(Protocol):
     async def statistics(self, timeout_seconds: float) -> Mapping[str, Execution]:
         """Return the counters of resident models."""
 
+    async def counted(self, timeout_seconds: float) -> frozenset[str] | None:
+        """Return the models that the metrics have counters of; None: they tell nothing."""
+
     async def close(self) -> None:
         """Close the channel."""
 

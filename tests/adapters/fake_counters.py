@@ -1,0 +1,36 @@
+"""Triton's metrics over real HTTP: counters of each model that is in memory, also while it leaves."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+LOADED = ("READY", "UNLOADING")
+
+
+@dataclass
+class FakeCounters:
+    """Shows the models of a fake Triton; `broken`: with an error instead."""
+
+    models: dict
+    broken: bool = False
+    address: str = ""
+
+    async def __aenter__(self):
+        app = web.Application()
+        app.router.add_get("/metrics", self._page)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *exception):
+        await self._runner.cleanup()
+
+    async def _page(self, request):
+        shown = [name for name, model in self.models.items() if model.state in LOADED]
+        lines = ["# TYPE nv_inference_request_success counter"]
+        lines += [f'nv_inference_request_success{{model="{name}",version="1"}} 0' for name in shown]
+        # This one stays when a model has left.
+        lines += [f'nv_inference_request_failure{{model="{name}",reason="OTHER"}} 0' for name in self.models]
+        return web.Response(text="\n".join(lines) + "\n", status=500 if self.broken else 200)

@@ -1,0 +1,37 @@
+import asyncio
+
+from tests.runtime.stage import FakeModel, Stage
+
+
+async def evicted(stage, counters):
+    """A model that leaves for another one, and its Triton; it takes a while to leave."""
+    gate = asyncio.Event()
+    await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
+    for name in "ab":
+        await stage.model(name)
+    triton = await stage.triton(counters=counters, a=FakeModel(unload_gate=gate), b=FakeModel())
+    gateway = await stage.gateway()
+    await stage.start()
+    await gateway.ask("a")
+    await stage.phase("a", "Ready")
+    await gateway.ask("a", 0)
+    await gateway.ask("b")
+    await stage.phase("a", "Unloading")
+    assert triton.named("load") == ["a"]
+    gate.set()
+    await stage.phase("b", "Ready")
+    return triton
+
+
+async def test_the_repository_is_not_listed_for_an_unload_that_the_metrics_show():
+    async with Stage() as stage:
+        triton = await evicted(stage, counters=True)
+        assert triton.named("unload") == ["a"]
+        assert len(triton.named("index")) == 1
+
+
+async def test_the_index_tells_of_an_unload_where_there_are_no_metrics():
+    async with Stage() as stage:
+        triton = await evicted(stage, counters=False)
+        assert triton.named("unload") == ["a"]
+        assert len(triton.named("index")) > 1
