@@ -27,7 +27,7 @@ import click
 import numpy as np
 
 from benchmarks import scale_machine as machines
-from benchmarks.scale_counts import Audit, Figures, Rounds, rounds, spelled, without_leases
+from benchmarks.scale_counts import DECISION, PLAN, Audit, Figures, Times, spelled, times, without_leases
 from benchmarks.scale_fakes import READY, Fleet, Gateways, Repository
 from e2e import trial
 from e2e.cluster import binaries
@@ -93,13 +93,13 @@ class Stage:
     gateways: Gateways
     audit: Audit
 
-    async def metrics(self) -> Rounds:
-        """The operator's rounds so far; none while it does not answer."""
+    async def metrics(self, name: str) -> Times:
+        """What the operator's histogram of this name has so far; nothing while it does not answer."""
         try:
             async with aiohttp.ClientSession() as session, session.get(METRICS) as answer:
-                return rounds(await answer.text())
+                return times(await answer.text(), name)
         except aiohttp.ClientError:
-            return Rounds(0.0, 0.0)
+            return Times(0.0, 0.0)
 
     async def quiet(self) -> None:
         """Wait until nothing has been written for a while."""
@@ -261,14 +261,14 @@ async def _until_planned(stage: Stage, began_seconds: float) -> float:
     first: float | None = None
     async with asyncio.timeout(LONGEST_SECONDS):
         while not stage.gateways.routable:
-            if first is None and (await stage.metrics()).count:
+            if first is None and (await stage.metrics(PLAN)).count:
                 first = time.monotonic() - began_seconds
             await asyncio.sleep(0.02)
         await _all_told(stage)
         known = time.monotonic() - began_seconds
-        before = await stage.metrics()
+        before = await stage.metrics(PLAN)
         # One may have begun before the last pod was known: the next one did not.
-        while (await stage.metrics()).count < before.count + 2:
+        while (await stage.metrics(PLAN)).count < before.count + 2:
             await stage.gateways.nudge(stage.gateways.hot[0])
             await asyncio.sleep(0.02)
     planned = time.monotonic() - began_seconds
@@ -293,11 +293,12 @@ def _changes(stage: Stage) -> int:
     return (stage.fleet.calls("load") + stage.fleet.calls("unload")).total()
 
 
-async def _cold(stage: Stage) -> tuple[list[float], float, Rounds]:
+async def _cold(stage: Stage) -> tuple[list[float], float, Times]:
     """Cold requests while plans run without a pause: seconds to each decision, writes per change, the plans."""
     size, resident = stage.size, frozenset[str]().union(*stage.gateways.routable.values())
     cold = [name for name in reversed(size.names) if name not in resident]
-    began, changes, before = time.time(), _changes(stage), await stage.metrics()
+    began, changes, before = time.time(), _changes(stage), await stage.metrics(PLAN)
+    told = await stage.metrics(DECISION)
     nudging = asyncio.create_task(_without_pause(stage))
     try:
         into_free = await _ask(stage, cold[: size.free], MOST_AT_ONCE)
@@ -305,12 +306,14 @@ async def _cold(stage: Stage) -> tuple[list[float], float, Rounds]:
     finally:
         nudging.cancel()
         await asyncio.gather(nudging, return_exceptions=True)
-    plans = (await stage.metrics()).since(before)
+    plans, told = (await stage.metrics(PLAN)).since(before), (await stage.metrics(DECISION)).since(told)
     await stage.quiet()
     changed, writes = _changes(stage) - changes, without_leases(stage.audit.between(began, time.time()))
     for what, found in (("into free memory", into_free), ("in place of others", for_others)):
         ms = np.percentile(found, (50, 99, 100)) * 1000.0
         print(f"{len(found)} cold requests {what}: decided in {ms[0]:.1f} ms at p50, {ms[1]:.1f} p99, {ms[2]:.1f} most")
+    median, late = told.at_most_seconds(0.5) * 1000.0, told.at_most_seconds(0.99) * 1000.0
+    print(f"by the operator's own account within {median:g} ms at p50 and {late:g} ms at p99")
     print(f"{plans.count:.0f} plans meanwhile, none longer than {plans.longest_at_most_seconds:g} s")
     print(f"{changed} changes: {spelled(writes)}", flush=True)
     return into_free + for_others, len(writes) / changed, plans

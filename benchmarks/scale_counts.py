@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 LEASES: Final = "leases"
 PLAN: Final = "larder_plan_seconds"
+DECISION: Final = "larder_cold_decision_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,18 @@ def without_leases(writes: Sequence[Write]) -> list[Write]:
 
 
 @dataclass(frozen=True, slots=True)
-class Rounds:
-    """Rounds of the operator as its histogram counts them: seconds up to which so many were done."""
+class Times:
+    """What the operator took for something, as its histogram counts it: seconds up to which so many were done."""
 
     count: float
     total_seconds: float
     up_to: tuple[tuple[float, float], ...] = ()
 
-    def since(self, before: "Rounds") -> "Rounds":
+    def since(self, before: "Times") -> "Times":
         """What was added."""
         earlier = dict(before.up_to)
         added = tuple((edge, count - earlier.get(edge, 0.0)) for edge, count in self.up_to)
-        return Rounds(self.count - before.count, self.total_seconds - before.total_seconds, added)
+        return Times(self.count - before.count, self.total_seconds - before.total_seconds, added)
 
     @property
     def mean_ms(self) -> float:
@@ -85,15 +86,19 @@ class Rounds:
     @property
     def longest_at_most_seconds(self) -> float:
         """The edge of the histogram that all of them are within."""
-        return next((edge for edge, count in self.up_to if count >= self.count), math.inf)
+        return self.at_most_seconds(1.0)
+
+    def at_most_seconds(self, share: float) -> float:
+        """The edge of the histogram that so large a share of them is within."""
+        return next((edge for edge, count in self.up_to if count >= share * self.count), math.inf)
 
 
-def rounds(page: str) -> Rounds:
-    """The rounds that a page of the operator's metrics tells of."""
+def times(page: str, name: str) -> Times:
+    """What a page of the operator's metrics tells of one histogram."""
     count = total = 0.0
     up_to: dict[float, float] = {}
     for family in text_string_to_metric_families(page):
-        for sample in family.samples if family.name == PLAN else ():
+        for sample in family.samples if family.name == name else ():
             if sample.name.endswith("_count"):
                 count += sample.value
             elif sample.name.endswith("_sum"):
@@ -101,7 +106,7 @@ def rounds(page: str) -> Rounds:
             elif sample.name.endswith("_bucket"):
                 edge = float(sample.labels["le"])
                 up_to[edge] = up_to.get(edge, 0.0) + sample.value
-    return Rounds(count, total, tuple(sorted(up_to.items())))
+    return Times(count, total, tuple(sorted(up_to.items())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.scale_counts import Audit, Figures, rounds, spelled, without_leases
+from benchmarks.scale_counts import PLAN, Audit, Figures, spelled, times, without_leases
 
 GOOD = Figures(
     models=10_000,
@@ -48,14 +48,14 @@ def test_writes_are_counted_by_kind_and_the_log_is_read_on(tmp_path) -> None:
     assert [write.what for write in later] == ["events create"]
 
 
-def test_rounds_since_are_those_that_were_added() -> None:
-    added = rounds(page(4.0, 9.0, 9.0)).since(rounds(page(2.0, 3.0, 3.0)))
-    assert (added.count, added.longest_at_most_seconds) == (6.0, 0.5)
+def test_times_since_are_those_that_were_added() -> None:
+    added = times(page(4.0, 9.0, 9.0), PLAN).since(times(page(2.0, 3.0, 3.0), PLAN))
+    assert (added.count, added.longest_at_most_seconds, added.at_most_seconds(0.3)) == (6.0, 0.5, 0.1)
     assert added.mean_ms == pytest.approx(1000.0 * 2.0 / 6.0)
 
 
-def test_of_no_round_no_mean_is_known() -> None:
-    assert math.isnan(rounds("").mean_ms)
+def test_of_nothing_no_mean_is_known() -> None:
+    assert math.isnan(times("", PLAN).mean_ms)
 
 
 def test_the_line_has_every_figure() -> None:
