@@ -34,7 +34,8 @@ from larder.runtime.steady import SteadyTime
 
 log = logging.getLogger(__name__)
 
-SWITCH_SECONDS: Final = 0.001
+SWITCH_SECONDS: Final = 0.0001
+"""The event loop waits so long for a thread that plans, each time that it comes back from a system call."""
 STOP_SECONDS: Final = 15.0
 """Within the pod's grace time: finish publishing, release the Lease."""
 
