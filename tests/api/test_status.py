@@ -16,6 +16,7 @@ from larder.api.status import (
     derive_phase,
     model_status,
     pool_status,
+    steadied,
 )
 from larder.core.snapshot import PlacementState
 from tests.api import builders
@@ -95,3 +96,11 @@ def test_the_phase_says_the_best_of_what_is_true(
     states: list[PlacementState], circumstances: dict[str, bool], phase: Phase
 ) -> None:
     assert derive_phase(states, **circumstances) is phase
+
+
+def test_a_measured_time_is_told_anew_once_it_moved_by_more_than_a_quarter() -> None:
+    told = {"executionSeconds": 0.01, "phase": "Ready"}
+    assert steadied({"executionSeconds": 0.012, "phase": "Cold"}, told) == {"executionSeconds": 0.01, "phase": "Cold"}
+    assert steadied({"executionSeconds": 0.013}, told) == {"executionSeconds": 0.013}
+    assert steadied({"executionSeconds": 0.013}, {}) == {"executionSeconds": 0.013}
+    assert steadied({}, told) == {}

@@ -11,7 +11,7 @@ from larder.runtime.state import CALL_SECONDS, PoolState
 
 _T = TypeVar("_T")
 
-METRICS_SECONDS: Final = 1.0
+METRICS_SECONDS: Final = 0.5
 """Metrics that take longer tell nothing."""
 
 

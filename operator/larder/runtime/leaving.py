@@ -19,8 +19,9 @@ def begin_drain(state: PoolState, book: PodBook, action: Drain) -> None:
 
 async def drain(state: PoolState, book: PodBook, model: str) -> None:
     """Stop routing to a placement that is Draining, then unload it."""
-    if await stop_routing(state, book, model):
-        await unload(state, book, model)
+    counted, goes = await asyncio.gather(is_counted(state, book, model), stop_routing(state, book, model))
+    if goes:
+        await unload(state, book, model, counted)
 
 
 async def stop_routing(state: PoolState, book: PodBook, model: str) -> bool:
@@ -45,13 +46,16 @@ async def stop_routing(state: PoolState, book: PodBook, model: str) -> bool:
     return True
 
 
-async def unload(state: PoolState, book: PodBook, model: str) -> None:
-    """Unload a placement that is Unloading, with the members that it pulled in, and wait until all are gone."""
+async def unload(state: PoolState, book: PodBook, model: str, counted: bool = False) -> None:
+    """Unload a placement that is Unloading, with the members that it pulled in, and wait until all are gone.
+
+    `counted`: Triton's metrics were seen to have counters of it.
+    """
     container = book.adopted
     members = [name for name in state.books.model(model).members or () if name not in book.placements]
     kept = bool(state.books.ensembles_with(book, model))
     if not kept:
-        await _end(state, book, model)
+        await _end(state, book, model, counted)
     for member in members:
         if book.adopted == container and state.books.ensembles_with(book, member) == [model]:
             await _end(state, book, member)
@@ -78,16 +82,12 @@ async def _await_gone(state: PoolState, book: PodBook, model: str, counted: bool
             await asyncio.sleep(state.timings.leaking_pause)
 
 
-async def _end(state: PoolState, book: PodBook, model: str) -> None:
+async def _end(state: PoolState, book: PodBook, model: str, counted: bool = False) -> None:
     state.fence.check()
-    counted, _ = await asyncio.gather(is_counted(state, book, model), _unload(state, book, model))
-    await _await_gone(state, book, model, counted)
-
-
-async def _unload(state: PoolState, book: PodBook, model: str) -> None:
     # Not answered is not refused: Triton shows what became of it.
     with suppress(LarderError):
         await state.control(book).unload(model, CALL_SECONDS)
+    await _await_gone(state, book, model, counted or await is_counted(state, book, model))
 
 
 def _note_leak(state: PoolState, book: PodBook, model: str) -> None:

@@ -221,8 +221,8 @@ class Metering:
         before, now = known.footprint, self._state.clock.unix()
         size = lesson.size_bytes if lesson.whole else min(lesson.size_bytes, capacity_bytes(self._state.pool))
         known.footprint = resized(before, size, placement.revision, now, lesson.whole)
-        if before is None or known.footprint.size_bytes > before.size_bytes:
-            size, planned = known.footprint.size_bytes, placement.memory_bytes if before is None else before.size_bytes
+        size, planned = known.footprint.size_bytes, placement.memory_bytes if before is None else before.size_bytes
+        if size > planned or (before is None and planned - size > core.NOISE_BYTES):
             text = f"{lesson.model} takes {format_bytes(size)} on {book.view.name}, as measured"
             text = f"{text}; planned with {format_bytes(planned)} before"
             self._state.report.measured(self._state.model(lesson.model), text)

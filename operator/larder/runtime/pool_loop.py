@@ -116,7 +116,7 @@ class PoolLoop:
         now = self.state.clock.unix()
         for name in models:
             self.state.books.model(name).last_used_seconds = now
-        if self._asked_seconds is None:
+        if self._asked_seconds is None and self.state.gateways.waiting():
             self._asked_seconds = self.state.clock.monotonic()
         self.wake()
 

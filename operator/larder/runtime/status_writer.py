@@ -33,6 +33,8 @@ class _Sheet:
     written: Manifest
     next_seconds: float = 0.0
     queued: bool = False
+    patient: bool = False
+    """Whether it lets others go first."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,8 @@ class StatusWriter:
     monotonic: Callable[[], float]
     spacing_seconds: float = 1.0
     _sheets: dict[str, _Sheet] = field(default_factory=dict)
-    _queue: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.PriorityQueue[tuple[bool, int, str]] = field(default_factory=asyncio.PriorityQueue)
+    _count: int = 0
 
     def want_model(self, model: Model, status: ModelStatus, now_seconds: float) -> None:
         """Bring a Model's status to this."""
@@ -71,9 +74,14 @@ class StatusWriter:
         wanted = steadied(status, sheet.written)
         # Of thousands of objects that stay as they are, one copy is kept.
         sheet.wanted = sheet.written if wanted == sheet.written else wanted
-        if sheet.wanted is not sheet.written and not sheet.queued:
+        if sheet.wanted is not sheet.written and (not sheet.queued or (sheet.patient and not _is_patient(sheet))):
             sheet.queued = True
-            self._queue.put_nowait(meta.uid)
+            self._put(sheet)
+
+    def _put(self, sheet: _Sheet) -> None:
+        self._count += 1
+        sheet.patient = _is_patient(sheet)
+        self._queue.put_nowait((sheet.patient, self._count, sheet.meta.uid))
 
     def stands(self, uid: str) -> bool:
         """Whether an object's status is as it was wanted last, or will be."""
@@ -90,7 +98,7 @@ class StatusWriter:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                sheet = self._sheets.get(await self._queue.get())
+                sheet = self._sheets.get((await self._queue.get())[-1])
                 if sheet is None:
                     continue
                 wait = sheet.next_seconds - self.monotonic()
@@ -101,7 +109,7 @@ class StatusWriter:
 
     async def _later(self, sheet: _Sheet, wait: float) -> None:
         await asyncio.sleep(wait)
-        self._queue.put_nowait(sheet.meta.uid)
+        self._put(sheet)
 
     async def _write(self, sheet: _Sheet) -> None:
         sheet.queued = False
@@ -120,13 +128,18 @@ class StatusWriter:
         except UnavailableError as error:
             log.info("status of %s is late: %s", sheet.meta.name, error)
             sheet.next_seconds, sheet.queued = self.monotonic() + RETRY_SECONDS, True
-            self._queue.put_nowait(sheet.meta.uid)
+            self._put(sheet)
 
     def _refused(self, sheet: _Sheet, error: KubernetesError) -> None:
         if error.status in (404, 409):
             self._sheets.pop(sheet.meta.uid, None)
             return
         log.warning("status of %s %s was refused: %s", sheet.resource.kind, sheet.meta.name, error)
+
+
+def _is_patient(sheet: _Sheet) -> bool:
+    """Whether all that is to be said, for the first time, is that a Model is there: of a new pool, thousands are."""
+    return sheet.resource is MODELS and not sheet.written and not sheet.wanted.get("placements")
 
 
 def _manifest(sheet: _Sheet, status: Manifest) -> Manifest:
