@@ -74,7 +74,7 @@ def judge(plan: Plan, excerpt: Excerpt, seen: Seen) -> Verdict:
     """Simulate what was measured, and hold the run against it."""
     objectives = setting.objectives(excerpt)
     capacity = setting.capacity_mib(excerpt) * 2**20
-    simulation = Simulation(excerpt, objectives, seen.measures, capacity, seen.start_seconds)
+    simulation = Simulation(excerpt, objectives, seen, capacity)
     found = figures(seen, objectives)
     return Verdict(
         requests=len(seen.played),
@@ -111,8 +111,8 @@ def compared(seen: Seen, verdict: Verdict) -> Table:
     made.add_row("pod-seconds", f"{one.pod_seconds:.0f}", f"{other.pod_seconds:.0f}")
     reached = ", ".join(f"{pods}: {share:.4f}" for pods, share in enumerate(verdict.fixed.attainments, 1))
     made.add_row("fixed pods (simulator)", "", reached)
-    start = "never seen" if seen.start_seconds is None else f"{seen.start_seconds:g} s"
-    made.add_row("start of a pod", start, "as measured")
+    for what, seconds in (("start of a pod", seen.start_seconds), ("end of a pod", seen.stop_seconds)):
+        made.add_row(what, "never seen" if seconds is None else f"{seconds:.1f} s", "as measured")
     return made
 
 

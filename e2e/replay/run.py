@@ -14,7 +14,7 @@ from e2e.churn.clients import GRPC, HTTP, Client, TritonClient
 from e2e.churn.outcome import Outcome
 from e2e.replay.excerpt import Excerpt
 from e2e.replay.playing import Played, play
-from e2e.replay.watching import Sample, pod_seconds, watching
+from e2e.replay.watching import Sample, pod_seconds, stop_seconds, watching
 from e2e.tests.stage import POOL, Stage
 from larder.api.quantities import parse_bytes
 from larder.errors import UnavailableError
@@ -48,6 +48,7 @@ class Seen:
     pod_seconds: float
     measures: tuple[Measures, ...]
     start_seconds: float | None
+    stop_seconds: float | None
 
 
 def play_on(stage: Stage, excerpt: Excerpt, say: Say) -> Seen:
@@ -66,7 +67,14 @@ def play_on(stage: Stage, excerpt: Excerpt, say: Say) -> Seen:
         time.sleep(1.0)
     lived = pod_seconds(watch.samples, began, ended)
     status = (stage.kube.get("ModelPool", POOL) or {}).get("status") or {}
-    return Seen(tuple(played), _since(watch.samples, began, ended), lived, measured(stage, excerpt), _start(status))
+    return Seen(
+        played=tuple(played),
+        samples=_since(watch.samples, began, ended),
+        pod_seconds=lived,
+        measures=measured(stage, excerpt),
+        start_seconds=_start(status),
+        stop_seconds=stop_seconds(watch.samples),
+    )
 
 
 async def _play(excerpt: Excerpt, http: str, grpc: str, told: Callable[[Played, Outcome], None]) -> float:

@@ -5,7 +5,7 @@ from typing import Final
 
 from e2e.replay.excerpt import Excerpt
 from e2e.replay.plan import PODS_MAX, PODS_MIN, TARGET_ATTAINMENT, Plan
-from e2e.replay.run import Measures
+from e2e.replay.run import Measures, Seen
 from larder.core.simulation.attainment import attained
 from larder.core.simulation.larder import LarderPolicy, Options
 from larder.core.simulation.oracle import Prefetching
@@ -48,18 +48,11 @@ class Fixed:
 class Simulation:
     """One excerpt as the run measured it, on pods as the run had."""
 
-    def __init__(
-        self,
-        excerpt: Excerpt,
-        objectives: tuple[Objective, ...],
-        measures: tuple[Measures, ...],
-        capacity_bytes: int,
-        start_seconds: float | None,
-    ) -> None:
-        self.workload, self.objectives = with_measures(excerpt.workload, measures), objectives
-        start = ASSUMED_START_SECONDS if start_seconds is None else start_seconds
-        largest = max(self.workload.sizes_bytes)
-        self._hardware = Hardware(max(capacity_bytes, largest), PODS_MIN, LOADS_AT_ONCE, start)
+    def __init__(self, excerpt: Excerpt, objectives: tuple[Objective, ...], seen: Seen, capacity_bytes: int) -> None:
+        self.workload, self.objectives = with_measures(excerpt.workload, seen.measures), objectives
+        start = ASSUMED_START_SECONDS if seen.start_seconds is None else seen.start_seconds
+        capacity = max(capacity_bytes, *self.workload.sizes_bytes)
+        self._hardware = Hardware(capacity, PODS_MIN, LOADS_AT_ONCE, start, stop_seconds=seen.stop_seconds or 0.0)
 
     def larder(self, plan: Plan) -> Figures:
         """Larder with its own number of pods."""

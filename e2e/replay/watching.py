@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from e2e.kube import Kube, Manifest
@@ -19,7 +20,7 @@ EVERY_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The pool at one moment. `pods` are all that exist, `ready` those of them that take requests."""
+    """The pool at one moment. `pods` are all that exist, `ready` take requests, `going` are being deleted."""
 
     at_seconds: float
     pods: int
@@ -28,6 +29,7 @@ class Sample:
     copies: int
     used_bytes: int | None
     budget_bytes: int | None
+    going: int = 0
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ def look(kube: Kube) -> Sample:
         sum(len(models) for models in held),
         None if used is None else parse_bytes("status.memoryUsed", used, allow_zero=True),
         None if budget is None else parse_bytes("status.memoryBudget", budget, allow_zero=True),
+        sum("deletionTimestamp" in pod["metadata"] for pod in pods),
     )
 
 
@@ -84,6 +87,13 @@ def watching(kube: Kube) -> Iterator[Watch]:
     finally:
         watch.end()
         thread.join()
+
+
+def stop_seconds(samples: Sequence[Sample]) -> float | None:
+    """Return how long a pod took to be gone once it was deleted, on average; None where none went."""
+    gone = sum(max(0, one.going - after.going) for one, after in pairwise(samples))
+    spent = sum(one.going * (after.at_seconds - one.at_seconds) for one, after in pairwise(samples))
+    return spent / gone if gone else None
 
 
 def pod_seconds(samples: list[Sample], begin_seconds: float, end_seconds: float) -> float:

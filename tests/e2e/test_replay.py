@@ -1,6 +1,7 @@
 """What `make replay` cuts, counts, compares and draws, without a cluster."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from e2e.replay.run import Measures, Seen
 from e2e.replay.simulated import Figures, Fixed, Simulation
 from e2e.replay.timeline import steps, table
 from e2e.replay.verdict import Verdict, figures, is_met
-from e2e.replay.watching import Sample, pod_seconds
+from e2e.replay.watching import Sample, pod_seconds, stop_seconds
 from larder.core.simulation.workload import Workload
 from larder.core.snapshot import Objective
 
@@ -106,6 +107,12 @@ def test_pods_cost_from_when_they_are_until_they_are_gone() -> None:
     assert pod_seconds(samples, 10.0, 20.0) == 1 * 1 + 2 * 4 + 1 * 5
 
 
+def test_what_a_pod_takes_to_go_is_seen_from_its_deletion_on() -> None:
+    looks = [replace(sample(float(at), 2), going=going) for at, going in enumerate((0, 1, 1, 1, 0, 1, 0))]
+    assert stop_seconds(looks) == 2.0
+    assert stop_seconds(looks[:3]) is None
+
+
 @pytest.mark.parametrize(
     ("one", "met"),
     [
@@ -137,7 +144,8 @@ def test_the_last_line_has_every_figure() -> None:
 def test_what_was_measured_replaces_what_the_profiles_say_in_the_simulation(excerpt: Excerpt) -> None:
     count = len(excerpt.workload.names)
     measures = (Measures(50 * 2**20, 0.9, 0.05), *[UNMEASURED] * (count - 1))
-    simulation = Simulation(excerpt, setting.objectives(excerpt), measures, setting.capacity_mib(excerpt) * 2**20, 4.0)
+    seen = Seen((), (), 0.0, measures, 4.0, 5.0)
+    simulation = Simulation(excerpt, setting.objectives(excerpt), seen, setting.capacity_mib(excerpt) * 2**20)
     assert (simulation.workload.sizes_bytes[0], simulation.workload.load_seconds[0]) == (50 * 2**20, 0.9)
     assert simulation.workload.load_seconds[1] == excerpt.workload.load_seconds[1]
     plan = Plan("small", CUT)
@@ -151,7 +159,7 @@ def test_what_was_measured_replaces_what_the_profiles_say_in_the_simulation(exce
 def test_timeline_and_plot_show_a_run(excerpt: Excerpt, tmp_path: Path) -> None:
     looks = tuple(sample(float(at), 1 + at % 3) for at in range(10))
     asked = tuple(played(due=at / 2, cold=at == 3) for at in range(20))
-    seen = Seen(asked, looks, 15.0, (UNMEASURED,), None)
+    seen = Seen(asked, looks, 15.0, (UNMEASURED,), None, None)
     objectives = [Objective(0.25)]
     found = steps(seen, 10.0, 5, objectives)
     assert [step.requests for step in found] == [4] * 5

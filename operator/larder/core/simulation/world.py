@@ -28,6 +28,8 @@ class Hardware:
     start_seconds: float = 60.0
     hold_seconds: float | None = None
     load_failure_share: float = 0.0
+    stop_seconds: float = 0.0
+    """How long a pod that was taken away still costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ class World:
                 self._expect_again(model)
         for table in (self.pods, self.free, self.loads_running):
             table.pop(pod, None)
-        self.ledger.pod_seconds += self.now - self.born.pop(pod)
+        self.ledger.pod_seconds += self.now - self.born.pop(pod) + self.hardware.stop_seconds
 
     def _happen(self, kind: int, first: int, second: int) -> None:
         if kind == COLD:
