@@ -10,6 +10,7 @@ from larder.core.autoscaler import Limits, desired_pods, highest_step
 from larder.core.bursts import Need, pressing_need
 from larder.core.placing import Draft
 from larder.core.plan import Reason
+from larder.core.shortfall import corrected
 from larder.core.snapshot import Model, Pod, PodState, Snapshot
 
 ASSUMED_START_SECONDS = 30.0
@@ -92,7 +93,8 @@ def _by_prediction(draft: Draft, present: int, least: int) -> tuple[int, str] | 
     catalog, needs = appraisal.catalog, needs_of(appraisal.catalog, snapshot)
 
     def predicted(pods: int) -> float:
-        return predict(catalog, traffic, needs, Fleet(pods, capacity, settings.loads_at_once))
+        plain = predict(catalog, traffic, needs, Fleet(pods, capacity, settings.loads_at_once))
+        return corrected(plain, snapshot.shortfalls.get(pods, 1.0))
 
     desired = desired_pods(predicted, present, _limits(draft, least), min(_since_change(draft), _known_seconds(draft)))
     text = f"predicted attainment {predicted(present):.4f} with {present} pods and {predicted(desired):.4f} with"

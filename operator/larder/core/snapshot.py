@@ -179,6 +179,8 @@ class Snapshot:
     """What keeping and fetching each model is worth now; None: nothing is forecast, rates and recency decide."""
     traffic: Traffic | None = None
     """What was asked lately, of the models of the appraisal's catalog; needed to choose the number of pods."""
+    shortfalls: Mapping[int, float] = field(default_factory=dict)
+    """By number of pods: misses to count on for each one predicted; 1 where nothing was seen."""
     scaled_at_seconds: float | None = None
     """When the number of pods was last changed; None: not known, then it is long ago."""
     known_since_seconds: float | None = float("-inf")

@@ -20,6 +20,7 @@ from larder.core.forecast import Forecaster, is_known
 from larder.core.objectives import Verdict, judge, target_attainment
 from larder.core.outlook import appraise, make_catalog, miss_costs
 from larder.core.plan import Action, Drain
+from larder.core.shortfall import LEAST_INTERVALS, Shortfalls, settled_pods
 from larder.core.sizing import needs_of
 from larder.core.worth import ASSUMED_LOAD_SECONDS, RATE_AGE_SECONDS
 
@@ -46,6 +47,7 @@ class Expected:
     appraisal: Appraisal | None = None
     traffic: Traffic | None = None
     target_attainment: float | None = None
+    shortfalls: Mapping[int, float] = field(default_factory=dict)
 
     def onto(self, snapshot: core.Snapshot) -> core.Snapshot:
         """The snapshot with the forecast."""
@@ -55,6 +57,7 @@ class Expected:
             rates=self.rates,
             appraisal=self.appraisal,
             traffic=self.traffic,
+            shortfalls=self.shortfalls,
         )
 
 
@@ -72,6 +75,8 @@ class Forecasts:
         """What was declared last; only to know it again."""
         self._sized_seconds = self._judged_seconds = float("-inf")
         self._experience = Experience(UNLOAD_SECONDS)
+        self._shortfalls = Shortfalls(interval_seconds)
+        self._settled_pods: int | None = None
         self.verdict: Verdict | None = None
 
     def copied(self) -> "Forecasts":
@@ -83,7 +88,7 @@ class Forecasts:
     def take_over(self, asked: "Forecasts") -> None:
         """Go on from what a copy judged, and when."""
         self._sized_seconds, self._judged_seconds = asked._sized_seconds, asked._judged_seconds
-        self.verdict = asked.verdict
+        self.verdict, self._settled_pods = asked.verdict, asked._settled_pods
 
     @property
     def watched_intervals(self) -> int:
@@ -99,6 +104,11 @@ class Forecasts:
                 counts[number] += count
                 self._experience.record.asked(name, since)
         self._forecaster.add(counts)
+
+    def attained(self, met: int, missed: int) -> None:
+        """A gateway tells how many requests met their objectives: what was predicted is held against it."""
+        if self.verdict is not None and self._settled_pods is not None:
+            self._shortfalls.take(self._monotonic(), self._settled_pods, met + missed, missed, self.verdict.present)
 
     def began(self, actions: Sequence[Action], snapshot: core.Snapshot) -> None:
         """These actions began, decided on this snapshot: what becomes of what they promise teaches how far to trust."""
@@ -154,7 +164,9 @@ class Forecasts:
         rates = _present(catalog, snapshot, now_seconds)
         traffic = with_present_rates(forecaster.traffic(), rates)
         busy = _busy(catalog, np.maximum(rates, forecaster.busy_rates_per_second()), now_seconds)
-        return Expected({**snapshot.rates, **busy}, appraisal, traffic, self._target(catalog, snapshot, traffic))
+        target = self._target(catalog, snapshot, traffic)
+        shortfalls = self._shortfalls.factors(self._monotonic())
+        return Expected({**snapshot.rates, **busy}, appraisal, traffic, target, shortfalls)
 
     def missed(self, waiting: Iterable[str], is_placed: Callable[[str], bool]) -> None:
         """What waits and is on no pod was not spared by its fetch, and is missed by those that it left for."""
@@ -174,6 +186,7 @@ class Forecasts:
     def judge(self, snapshot: core.Snapshot) -> None:
         """Judge now and then whether the objectives can be met, when the number of pods is thought about as well."""
         now, appraisal = self._monotonic(), snapshot.appraisal
+        self._settled_pods = settled_pods(snapshot) if self.watched_intervals >= LEAST_INTERVALS else None
         if snapshot.settings.target_attainment is None or appraisal is None:
             return
         if self.verdict is None or now - self._judged_seconds >= JUDGE_SECONDS:

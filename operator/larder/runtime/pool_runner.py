@@ -159,6 +159,8 @@ class PoolRunner:
     def counted(self, models: Mapping[str, ModelCount]) -> None:
         """A gateway counted these requests since it told last."""
         self.state.forecasts.count({name: count.requests for name, count in models.items()})
+        met, missed = (sum(getattr(count, kind) or 0 for count in models.values()) for kind in ("met", "missed"))
+        self.state.forecasts.attained(met, missed)
         self._attainment.take(models)
 
     def died(self, model: str, pod_uid: str) -> None:

@@ -1,20 +1,23 @@
 """Larder's own planner in the simulated world: the same `plan` as in the operator, on a snapshot of the world."""
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from larder.core.appraisal import Appraisal, Floats, Traffic
-from larder.core.attainment import LEAST_BUSY, RATE_WINDOW_SECONDS, with_present_rates
+from larder.core.attainment import LEAST_BUSY, RATE_WINDOW_SECONDS, Fleet, predict, with_present_rates
 from larder.core.autoscaler import SETTLE_SECONDS
 from larder.core.experience import Experience
 from larder.core.forecast import Forecaster, is_known
 from larder.core.outlook import appraise, make_catalog, miss_costs
 from larder.core.plan import Drain, Load, Plan, Reason, Retire, Scale
 from larder.core.planner import plan
+from larder.core.shortfall import LEAST_INTERVALS, Shortfalls, settled_pods
 from larder.core.simulation.workload import MINUTE_SECONDS, Workload
 from larder.core.simulation.world import World
+from larder.core.sizing import needs_of
 from larder.core.snapshot import (
     Measured,
     Model,
@@ -100,6 +103,32 @@ class Demand:
             self._taken = until
 
 
+class Counted:
+    """Requests, and those that waited for a load for too long, as gateways would count them. Queues are left out."""
+
+    def __init__(self, workload: Workload, objectives: tuple[Objective, ...] | None) -> None:
+        count = len(workload.names)
+        self._limits = [
+            math.inf if o.latency_seconds is None else o.latency_seconds + (o.cold_start_seconds or 0.0) - seconds
+            for o, seconds in zip(objectives or (Objective(),) * count, workload.execution_seconds, strict=True)
+        ]
+        self._requests, self._batches = 0, [0] * count
+
+    def since_last(self, world: World) -> tuple[int, int]:
+        """Requests, and missed ones, since this was asked last."""
+        asked = sum(world.uses(model) for model in range(len(self._limits)))
+        requests, self._requests = asked - self._requests, asked
+        return requests, sum(self._late(world, model) for model in range(len(self._limits)))
+
+    def _late(self, world: World, model: int) -> int:
+        batches, late = world.ledger.batches[model], 0
+        for batch in batches[self._batches[model] :]:
+            waited_since = batch.ready_seconds - self._limits[model]
+            late += max(0, min(batch.last, bisect_right(world.arrivals[model], waited_since)) - batch.first)
+        self._batches[model] = len(batches)
+        return late
+
+
 class LarderPolicy:
     """Gathers a snapshot of the world, plans, applies: until a plan has nothing more to do at this moment."""
 
@@ -119,6 +148,8 @@ class LarderPolicy:
         self._scaled_at: float | None = None
         self._load_seconds, self._execution = np.array(workload.load_seconds), np.array(workload.execution_seconds)
         self._experience = Experience()
+        self._shortfalls = Shortfalls(options.interval_seconds)
+        self._counted = Counted(workload, options.objectives)
 
     def decide(self, world: World) -> None:
         """Play one moment."""
@@ -222,7 +253,7 @@ class LarderPolicy:
             target_attainment=self._options.target_attainment,
             scale_down_after_seconds=self._options.scale_down_after_seconds,
         )
-        return replace(
+        sized = replace(
             snapshot,
             settings=limits,
             asked_pods=len(world.pods) + len(world.starting),
@@ -230,6 +261,18 @@ class LarderPolicy:
             start_seconds=Measured(world.hardware.start_seconds, 0.0, 1, world.now),
             traffic=self._traffic(world),
         )
+        return self._corrected(world, sized) if self._options.as_in_operator else sized
+
+    def _corrected(self, world: World, snapshot: Snapshot) -> Snapshot:
+        """What was predicted is held against what was seen since the last time, and what is predicted now corrected."""
+        requests, missed = self._counted.since_last(world)
+        pods, watched = settled_pods(snapshot), self._demand.forecaster.closed_intervals
+        if pods is not None and watched >= LEAST_INTERVALS and snapshot.appraisal and snapshot.traffic:
+            fleet = Fleet(pods, world.hardware.capacity_bytes, world.hardware.loads_at_once)
+            needs = needs_of(snapshot.appraisal.catalog, snapshot)
+            predicted = predict(snapshot.appraisal.catalog, snapshot.traffic, needs, fleet)
+            self._shortfalls.take(world.now, pods, requests, missed, predicted)
+        return replace(snapshot, shortfalls=self._shortfalls.factors(world.now))
 
     def _scale(self, world: World, pods: int) -> None:
         """More pods; those that start already can't be called off here."""
