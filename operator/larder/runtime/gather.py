@@ -164,8 +164,9 @@ def _own_bytes(model: Model, book: ModelBook) -> int | None:
         told: int | None = book.footprint.size_bytes
     else:
         told = book.last_bytes if model.memory_bytes is None else model.memory_bytes
-    known = [size for size in (told, book.least_bytes) if size is not None]
-    return max(known, default=None)
+    if told is None or book.least_bytes is None:
+        return book.least_bytes if told is None else told
+    return max(told, book.least_bytes)
 
 
 def _state(book: PodBook) -> core.PodState:
@@ -178,20 +179,54 @@ def _state(book: PodBook) -> core.PodState:
     return core.PodState.LEAKING if book.leak else core.PodState.SERVING
 
 
+Kept = dict[str, tuple[tuple[object, ...], core.Model]]
+"""Models by name as they were made last, each with what it was made of."""
+
+
 def models_of(
-    pool: ModelPool, serving: Mapping[str, Model], books: Books, names: Iterable[str] | None = None
+    pool: ModelPool,
+    serving: Mapping[str, Model],
+    books: Books,
+    names: Iterable[str] | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, core.Model]:
     """The models by served name: declared ones, `serving`, and those that are placed and no longer declared.
 
-    `names`: of the declared ones only these.
+    `names`: of the declared ones only these. `kept` from one call to the next saves making what has not changed.
     """
     default_bytes = pool.memory.default_model_bytes
     wanted = serving if names is None else {name: serving[name] for name in names if name in serving}
-    found = {name: _model(model, books, serving, default_bytes) for name, model in wanted.items()}
+    before: Kept = {} if kept is None else kept
+    found = {name: _kept(model, books, serving, default_bytes, before) for name, model in wanted.items()}
+    for name in before.keys() - found.keys():
+        del before[name]
     for placement in books.placements():
         if placement.model not in found:
             found[placement.model] = core.Model(placement.model, placement.memory_bytes, deleted=True)
     return found
+
+
+_NO_BOOK = ModelBook()
+
+
+def _kept(model: Model, books: Books, serving: Mapping[str, Model], default_bytes: int, kept: Kept) -> core.Model:
+    """The model as it was made before, unless something changed of it; an ensemble also depends on its members."""
+    book = books.models.get(model.served_name, _NO_BOOK)
+    if book.members:
+        return _model(model, books, serving, default_bytes)
+    made_of = (
+        model,
+        book.failure,
+        book.footprint,
+        book.load_seconds,
+        book.execution_seconds,
+        book.least_bytes,
+        book.last_bytes,
+    )
+    found = kept.get(model.served_name)
+    if found is None or found[0] != made_of:
+        found = kept[model.served_name] = (made_of, _model(model, books, serving, default_bytes))
+    return found[1]
 
 
 def _model(model: Model, books: Books, serving: Mapping[str, Model], default_bytes: int) -> core.Model:

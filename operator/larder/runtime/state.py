@@ -12,7 +12,7 @@ from larder.runtime.books import Books, PodBook
 from larder.runtime.declared import Declared
 from larder.runtime.forecasts import Forecasts
 from larder.runtime.gateways import Gateways
-from larder.runtime.gather import Sizes
+from larder.runtime.gather import Kept, Sizes
 from larder.runtime.leadership import Fence
 from larder.runtime.pods import PodView
 from larder.runtime.publish import Publisher
@@ -128,6 +128,8 @@ class PoolState:
     tasks: Tasks
     report: Reporter
     wake: Callable[[], None]
+    kept_models: Kept = field(default_factory=dict)
+    """For the one plan that is made at a time."""
 
     def control(self, book: PodBook) -> Control:
         """The control of the book's pod."""

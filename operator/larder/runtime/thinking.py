@@ -16,7 +16,7 @@ from larder.core.planner import plan
 from larder.core.snapshot import Snapshot
 from larder.runtime.books import Books, PodBook
 from larder.runtime.forecasts import Forecasts
-from larder.runtime.gather import Asked, Heard, gather, models_of
+from larder.runtime.gather import Asked, Heard, Kept, gather, models_of
 from larder.runtime.state import PoolState
 
 BESIDE_FROM_MODELS: Final = 1000
@@ -42,6 +42,7 @@ class Photograph:
     asked: Asked
     since: Since
     forecasts: Forecasts
+    kept: Kept
     now_seconds: float
 
 
@@ -75,6 +76,7 @@ def _photograph(state: PoolState, books: Books, forecasts: Forecasts, asked: Ask
         asked,
         since,
         forecasts,
+        state.kept_models,
         state.clock.unix(),
     )
 
@@ -95,7 +97,7 @@ def _copied_pod(book: PodBook) -> PodBook:
 
 
 def _think(seen: Photograph) -> Thought:
-    models = models_of(seen.pool, seen.serving, seen.books)
+    models = models_of(seen.pool, seen.serving, seen.books, kept=seen.kept)
     gathered = gather(seen.pool, models, seen.books, seen.heard, seen.asked)
     snapshot = replace(
         seen.forecasts.expected(gathered, seen.now_seconds).onto(gathered),
