@@ -138,3 +138,24 @@ async def test_models_that_come_while_the_past_is_read_begin_anew():
             server.hangs.set()
             await stage.kube.until(lambda _: told(stage)[0] == "True")
             await stage.kube.until(lambda _: len(stage.runner.state.forecasts._names) == 3)
+
+
+async def test_a_counter_of_the_past_that_leaps_a_millionfold_asks_for_no_more_pods_than_a_burst():
+    async with FakePrometheus() as server:
+        leap = {at: count + (10**6 if at > server.now - 900 else 0) for at, count in every(1, server.now).items()}
+        server.series = [Series(leap, model="a")]
+        async with Stage(replace(OFTEN, statistics=0.02), Prometheus(Source(server.url))) as stage:
+            await stage.pool(pods={"min": 1, "max": 4})
+            await stage.model("a", slo={"latency": "200ms"}, copies={"min": 1}, memory="10Mi")
+            triton = await stage.triton(a=FakeModel(execution_seconds=0.05))
+            await stage.gateway()
+            await stage.start()
+            await stage.phase("a", "Ready")
+            triton.models["a"].executed = 10
+            await stage.kube.until(lambda _: stage.status("a").get("executionSeconds") == 0.05)
+            await stage.kube.until(lambda _: told(stage)[0] == "True")
+            for _ in range(15):
+                await stage.counted(a=1)
+            assert stage.runner.state.forecasts.watched_intervals >= 299
+            assert stage.kube.find("deployments", "pool-triton")["spec"]["replicas"] <= 2
+            assert len(stage.events("Scale")) <= 1
