@@ -75,8 +75,8 @@ bench-fleet: venv ## pod-hours of Larder, ModelMesh-like, KEDA-like and static f
 bench-calibration: venv ## predicted against simulated attainment
 	$(BIN)/python -m benchmarks.calibration
 
-bench-plan: venv ## time of a full plan and of one cold request at 10,000 models x 1,000 pods
-	$(BIN)/python -m benchmarks.plan
+bench-plan: venv ## time of a full plan and of one cold request at 10,000 models x 1,000 pods, and how it grows
+	$(BIN)/python -m benchmarks.plan --plot docs/images/plan.png
 
 bench-scale: venv ## the operator with 10,000 Models on 100 pods: memory, start, API writes, decisions (ten minutes; root)
 	$(BIN)/python -m benchmarks.operator_scale $(ARGS)

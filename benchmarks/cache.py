@@ -34,7 +34,8 @@ BOUNDS = ("belady", "belady-prefetch", "belady-prefetch-seen")
 ORDER = "+order"
 """Marks a classical policy that serves waiting models in Larder's order; printed beside the others, not judged."""
 QUICK_MINUTES = 120
-LARDER_CODE, ALL_CODE = "larder.core.simulation.larder", "larder.core.simulation.policies"
+LARDER_CODE, ORACLE_CODE = "larder.core.simulation.larder", "larder.core.simulation.oracle"
+CLASSICAL_CODE = "larder.core.simulation.policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,10 @@ def hardware(cell: Cell, workload: Workload) -> Hardware:
 
 def key(cell: Cell, workload: Workload, name: str) -> str:
     """What a run's result depends on."""
-    code = revision(LARDER_CODE) if name == "larder" else revision(ALL_CODE, without=LARDER_CODE)
+    if name == "larder" or name in BOUNDS:
+        code = revision(LARDER_CODE if name == "larder" else ORACLE_CODE)
+    else:
+        code = revision(CLASSICAL_CODE, without=frozenset((LARDER_CODE, ORACLE_CODE)))
     return f"{code} {digest(workload)} {hardware(cell, workload)} {name}"
 
 

@@ -9,6 +9,7 @@ as printed; the cheapest run that reaches the bar counts.
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from larder.cli.workloads import Source, load_workload
@@ -29,6 +30,21 @@ MESH_PODS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 MESH_TARGETS = (0.6, 0.8, 0.9)
 MESH_GUARDS = (0.0, 300.0)
 COOLDOWNS = tuple(60.0 * m for m in (1, 5, 10, 20, 30, 60, 120, 240, 480, 1440))
+QUICK_MINUTES = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The parameters that are tried, and the share of the feasible attainment that is to be reached."""
+
+    rankings: tuple[str, ...] = tuple(RANKINGS)
+    mesh: tuple[tuple[int, float, float], ...] = tuple(product(MESH_PODS, MESH_TARGETS, MESH_GUARDS))
+    cooldowns: tuple[float, ...] = COOLDOWNS
+    targets: tuple[float, ...] = LARDER_TARGETS
+    share: float = SHARE
+
+
+QUICK = Sweep(("gdsf",), ((MOST_PODS, 0.8, 0.0),), COOLDOWNS[3:4], LARDER_TARGETS[:1], 0.95)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +58,8 @@ class Run:
 class Bench:
     """One workload, its objectives, and what has been run on it."""
 
-    def __init__(self, workload: Workload) -> None:
-        self.workload, self.objectives = workload, standard_objectives(workload)
+    def __init__(self, workload: Workload, sweep: Sweep) -> None:
+        self.workload, self.objectives, self.sweep = workload, standard_objectives(workload), sweep
 
     def play(self, policy: Policy, pods: int) -> FleetOutcome:
         """Run a policy that begins with so many pods."""
@@ -63,7 +79,7 @@ class Bench:
     def static(self, bar: float) -> list[Run]:
         """For each classical policy the fewest pods, never changed, that reach the bar."""
         runs = []
-        for name in RANKINGS:
+        for name in self.sweep.rankings:
             for pods in range(1, MOST_PODS + 1):
                 outcome = self.play(make_policy(name, self.workload), pods)
                 if outcome.attainment >= bar or pods == MOST_PODS:
@@ -75,9 +91,7 @@ class Bench:
         """ModelMesh-like: most pods, memory target of the HPA, churn guard."""
         return [
             Run(f"most={most} target={target} guard={guard:.0f}s", self.play(policy, 1))
-            for most in MESH_PODS
-            for target in MESH_TARGETS
-            for guard in MESH_GUARDS
+            for most, target, guard in self.sweep.mesh
             if (policy := ModelMeshLike(MeshParameters(most, target, guard)))
         ]
 
@@ -86,12 +100,12 @@ class Bench:
         run: Callable[[float], FleetOutcome] = lambda cooldown: keda_like(  # noqa: E731
             self.workload, self.objectives, POD_BYTES, START_SECONDS, cooldown
         )
-        return [Run(f"cooldown={c / 60.0:.0f}min", run(c)) for c in COOLDOWNS]
+        return [Run(f"cooldown={c / 60.0:.0f}min", run(c)) for c in self.sweep.cooldowns]
 
-    def larder(self, targets: tuple[float, ...]) -> list[Run]:
+    def larder(self) -> list[Run]:
         """Larder: the attainment that its autoscaler is told to hold."""
         runs = []
-        for target in targets:
+        for target in self.sweep.targets:
             options = Options(objectives=self.objectives, target_attainment=target, most_pods=MOST_PODS)
             runs.append(Run(f"target={target}", self.play(LarderPolicy(self.workload, options), 1)))
         return runs
@@ -102,18 +116,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[1] / "../shared")
     parser.add_argument("--minutes", type=int, help="fewer than the whole day")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK_MINUTES} minutes, one run of each fleet, {QUICK.share} of the feasible",
+    )
     given = parser.parse_args()
+    minutes = QUICK_MINUTES if given.quick else given.minutes
     traces, profiles = given.shared / "traces", given.shared / "profiles/image_models_26.csv"
     assignment = f"{traces / 'azure2019_200fn_models.csv'}:draw1"
-    source = Source(traces / "azure2019_200fn_1day_inv.csv", profiles, assignment, minutes=given.minutes)
-    bench = Bench(load_workload(source))
+    source = Source(traces / "azure2019_200fn_1day_inv.csv", profiles, assignment, minutes=minutes)
+    bench = Bench(load_workload(source), QUICK if given.quick else Sweep())
     feasible = bench.play(Prefetching(seen_only=False), MOST_PODS).attainment
-    bar = SHARE * feasible
+    bar = bench.sweep.share * feasible
     print(f"feasible attainment {feasible:.4f}, to reach {bar:.4f}", flush=True)
     static = bench.cheapest("static", bench.static(bar), bar)
     keda = bench.cheapest("keda-like", bench.keda(), bar)
     mesh = bench.cheapest("modelmesh-like", bench.mesh(), bar)
-    larder = bench.cheapest("larder", bench.larder(LARDER_TARGETS), bar)
+    larder = bench.cheapest("larder", bench.larder(), bar)
     if larder is None or static is None:
         print("fleet: attainment=none")
         return

@@ -29,7 +29,12 @@ POD_BYTES = 16 * 2**30
 WAITING_SHARE = 0.01
 COPIES_SHARE = 1.5
 """Memory of all pods over that of all models with one copy."""
-SIZES = ((1_000, 100), (2_500, 250), (5_000, 500), (10_000, 1_000), (10_000, 250), (2_500, 1_000))
+BY_MODELS = tuple((models, 250) for models in (1_000, 2_500, 5_000, 10_000))
+BY_PODS = tuple((10_000, pods) for pods in (100, 250, 500, 1_000))
+SIZES = tuple(dict.fromkeys(BY_MODELS + BY_PODS))
+
+Times = dict[tuple[int, int], tuple[float, float]]
+"""By models and pods: seconds of a full plan, and of one cold request in milliseconds."""
 
 
 def build(models: int, pods: int, rng: np.random.Generator) -> Snapshot:
@@ -94,17 +99,31 @@ def cold_seconds(snapshot: Snapshot) -> list[float]:
     return times
 
 
-def draw(path: Path, rows: list[tuple[int, int, float, float]]) -> None:
-    """How the times grow."""
+def grows(times: Times, sizes: tuple[tuple[int, int], ...], axis: int, column: int) -> float:
+    """The exponent with which a time grows along models (axis 0) or pods (1): the slope of its logarithm."""
+    known = [size for size in sizes if size in times]
+    steps = [np.log(size[axis]) for size in known]
+    return float(np.polyfit(steps, [np.log(times[size][column]) for size in known], 1)[0])
+
+
+def draw(path: Path, times: Times) -> None:
+    """How the times grow, on logarithmic axes."""
     from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import, and only the plot needs it)
 
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    full, cold = figure.subplots(1, 2)
-    for axes, column, title in ((full, 2, "full plan (s)"), (cold, 3, "one cold request, p99 (ms)")):
-        axes.bar([f"{m:,}\nx {p:,}" for m, p, _, _ in rows], [row[column] for row in rows], color="#d95f02")
-        axes.set_title(title)
-        axes.tick_params(labelsize=7)
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    curves = ((BY_MODELS, 0, "models, 250 pods"), (BY_PODS, 1, "pods, 10,000 models"))
+    for axes, (sizes, axis, label) in zip(figure.subplots(1, 2, sharey=True), curves, strict=True):
+        for column, unit, name in ((0, 1000.0, "full plan"), (1, 1.0, "one cold request, p99")):
+            shown = [times[size][column] * unit for size in sizes]
+            exponent = grows(times, sizes, axis, column)
+            axes.loglog([size[axis] for size in sizes], shown, "o-", label=f"{name}: power {exponent:.1f}")
+        axes.set_xlabel(label)
+        axes.set_xticks([size[axis] for size in sizes], [f"{size[axis]:,}" for size in sizes])
+        axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.axes[0].set_ylabel("ms")
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
 
@@ -112,17 +131,22 @@ def main() -> None:
     """Measure every size and print the last line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the smallest size only")
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=Path, help="draw how the times grow")
     given = parser.parse_args()
-    rows = []
+    times: Times = {}
     for models, pods in SIZES[:1] if given.quick else SIZES:
         snapshot = build(models, pods, np.random.default_rng(0))
         full, cold = full_seconds(snapshot), float(np.percentile(cold_seconds(snapshot), 99)) * 1000.0
-        rows.append((models, pods, full, cold))
-        print(f"{models} models x {pods} pods, {len(snapshot.placements)} placements: {full:.3f} s, {cold:.2f} ms")
-    if given.plot:
-        draw(given.plot, rows)
-    _, _, full, cold = max(rows, key=lambda row: row[0] * row[1])
+        times[models, pods] = (full, cold)
+        placed = len(snapshot.placements)
+        print(f"{models} models x {pods} pods, {placed} placements: {full:.3f} s, {cold:.2f} ms", flush=True)
+    if not given.quick:
+        for name, column in (("a full plan", 0), ("a cold request", 1)):
+            by_models, by_pods = grows(times, BY_MODELS, 0, column), grows(times, BY_PODS, 1, column)
+            print(f"{name} grows with models to the power {by_models:.2f}, with pods to the power {by_pods:.2f}")
+    if given.plot and not given.quick:
+        draw(given.plot, times)
+    full, cold = times[max(times, key=lambda size: size[0] * size[1])]
     rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
     print(f"plan: full_10k_s={full:.3f} cold_p99_ms={cold:.2f} rss_mb={rss_mb:.0f}")
 

@@ -55,15 +55,15 @@ def digest(workload: Workload) -> str:
 
 
 @cache
-def revision(module: str, without: str | None = None) -> str:
-    """The code of a module and all that it imports of the package, except what only `without` needs."""
+def revision(module: str, without: frozenset[str] = frozenset()) -> str:
+    """The code of a module and all that it imports of the package, except what only those `without` need."""
     seen: dict[str, str] = {}
     _collect(module, without, seen)
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
 
 
-def _collect(module: str, without: str | None, seen: dict[str, str]) -> None:
-    if module in seen or module == without:
+def _collect(module: str, without: frozenset[str], seen: dict[str, str]) -> None:
+    if module in seen or module in without:
         return
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
