@@ -67,7 +67,7 @@ bench-streams: venv ## what ModelStreamInfer costs through the activator
 	$(BIN)/python -m benchmarks.streams
 
 bench-cache: venv ## Larder against every classical cache policy (an hour on one core; ARGS="--jobs 1")
-	$(BIN)/python -m benchmarks.cache $(ARGS)
+	$(BIN)/python -m benchmarks.cache --plot docs/images/policies.png $(ARGS)
 
 bench-fleet: venv ## pod-hours of Larder, ModelMesh-like, KEDA-like and static fleets
 	$(BIN)/python -m benchmarks.fleet

@@ -34,6 +34,7 @@ BOUNDS = ("belady", "belady-prefetch", "belady-prefetch-seen")
 ORDER = "+order"
 """Marks a classical policy that serves waiting models in Larder's order; printed beside the others, not judged."""
 QUICK_MINUTES = 120
+DRAWN = 0.2
 LARDER_CODE, ORACLE_CODE = "larder.core.simulation.larder", "larder.core.simulation.oracle"
 CLASSICAL_CODE = "larder.core.simulation.policies"
 
@@ -182,6 +183,25 @@ def last_line(results: list[Result]) -> str:
     return f"cache: {' '.join(parts)} worst={max(r.ratio for r in results):.3f}"
 
 
+def draw(path: Path, results: list[Result]) -> None:
+    """The mean cost of each policy at the fraction in the middle, as seen on the trace."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (slow to import, and only the plot needs it)
+
+    shown = [r for r in results if r.cell.is_judged and r.cell.fraction == DRAWN]
+    names = [name for name in shown[0].costs if not name.endswith(ORDER)]
+    means = {name: math.fsum(r.costs[name] for r in shown) / len(shown) for name in names}
+    ranked = sorted(names, key=means.__getitem__, reverse=True)
+    figure = Figure(figsize=(8, 0.38 * len(ranked) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    colours = ["#d95f02" if name == "larder" else "#dddddd" if name in BOUNDS else "#9db4c0" for name in ranked]
+    bars = axes.barh(ranked, [means[name] / 1000.0 for name in ranked], color=colours)
+    axes.bar_label(bars, [f"{means[name] / 1000.0:,.1f}" for name in ranked], padding=4)
+    axes.set_xlabel(f"added latency (1000 s), memory {DRAWN}, mean of {len(shown)} draws; grey: knows the future")
+    axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     """Run the grid and print its last line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,6 +209,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two cells, two hours")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; they run with the lowest priority")
     parser.add_argument("--runs", type=Path, default=default_path("bench-cache"), help="where finished runs are kept")
+    parser.add_argument("--plot", type=Path, help=f"draw the policies at memory {DRAWN}")
     parser.add_argument("--only", help="make and keep the runs of these policies (A,B,...), print no cells")
     given = parser.parse_args()
     names = tuple(given.only.split(",")) if given.only else None
@@ -198,6 +219,8 @@ def main() -> None:
             results.append(result)
             costs = " ".join(f"{name}={cost:.0f}" for name, cost in result.costs.items())
             print(f"{result.cell}: ratio={result.ratio:.3f} {costs}", flush=True)
+    if given.plot and results and not given.quick:
+        draw(given.plot, results)
     if results:
         print(last_line(results))
 

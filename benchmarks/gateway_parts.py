@@ -9,7 +9,6 @@ router, to one cluster of one endpoint.
 import contextlib
 import copy
 import json
-import os
 import subprocess
 import sys
 import time
@@ -29,9 +28,7 @@ from larder.errors import UnavailableError
 from larder.gateway import envoy
 from larder.gateway.settings import Settings
 
-NET: Final = os.environ.get("LARDER_BENCH_NET", "127.66.0")
-"""Whoever runs beside another one takes another part of the loopback."""
-TRITON, POOL, PLAIN = f"{NET}.2", f"{NET}.3", f"{NET}.4"
+TRITON, POOL, PLAIN = "127.66.0.2", "127.66.0.3", "127.66.0.4"
 TOKEN: Final = "token-of-the-benchmark"  # noqa: S105 (on loopback, for minutes)
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0

@@ -121,7 +121,7 @@ def draw(path: Path, times: Times) -> None:
         axes.set_xticks([size[axis] for size in sizes], [f"{size[axis]:,}" for size in sizes])
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="center")
     figure.axes[0].set_ylabel("ms")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
@@ -144,10 +144,10 @@ def main() -> None:
         for name, column in (("a full plan", 0), ("a cold request", 1)):
             by_models, by_pods = grows(times, BY_MODELS, 0, column), grows(times, BY_PODS, 1, column)
             print(f"{name} grows with models to the power {by_models:.2f}, with pods to the power {by_pods:.2f}")
-    if given.plot and not given.quick:
-        draw(given.plot, times)
     full, cold = times[max(times, key=lambda size: size[0] * size[1])]
     rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    if given.plot and not given.quick:
+        draw(given.plot, times)
     print(f"plan: full_10k_s={full:.3f} cold_p99_ms={cold:.2f} rss_mb={rss_mb:.0f}")
 
 

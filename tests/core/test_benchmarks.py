@@ -1,6 +1,5 @@
 """Short forms of the benchmarks: the same programs, minutes of the day or small pools."""
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -56,24 +55,6 @@ def test_a_benchmark_can_at_least_be_asked_what_it_does(name: str) -> None:
     command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.timeout(170)
-@pytest.mark.skipif(os.geteuid() != 0, reason="Triton's root file system needs root")
-def test_the_gateways_benchmarks_start_all_their_parts_and_measure() -> None:
-    one_load = ("gateway", "--rounds", "5", "--seconds", "0.05", "--only", "grpc 1KB x1", "--no-scale")
-    for name, *options in (one_load, ("streams", "--rounds", "1", "--messages", "10")):
-        done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}", *options],
-            cwd=ROOT,
-            env=os.environ | {"LARDER_BENCH_NET": "127.66.1"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        assert done.stdout.strip().splitlines()[-1].startswith(f"{name}: ")
 
 
 def test_the_calibration_benchmark_is_within_its_bars_in_its_short_form() -> None:
