@@ -171,3 +171,22 @@ def _gate(stage):
 def _gate_of(pod):
     listed = pod["status"]["conditions"]
     return next((c["status"] for c in listed if c["type"] == "larder.dev/serving"), None)
+
+
+async def test_a_pod_that_has_only_what_was_placed_there_is_taken_over_before_its_models_are_asked_what_they_call():
+    async with Stage() as stage:
+        await stage.pool()
+        for name in "ab":
+            await stage.model(name)
+        triton, gateway = await stage.triton(a=FakeModel(), b=FakeModel()), await stage.gateway()
+        await stage.start()
+        await gateway.ask("a")
+        await stage.phase("a", "Ready")
+        await gateway.ask("a", 0)
+        await stage.stop()
+        triton.models["a"].silent_configs = 1000
+        await stage.start()
+        await gateway.ask("b")
+        await gateway.until(lambda g: {"a", "b"} <= g.routable("uid-of-t0"))
+        assert triton.models["a"].silent_configs > 0
+        assert triton.named("load") == ["a", "b"]

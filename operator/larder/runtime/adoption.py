@@ -13,12 +13,12 @@ from larder.adapters.triton import IndexEntry, IndexState
 from larder.api.demand import Hint
 from larder.api.residency import Residency, decode
 from larder.core.snapshot import Placement, PlacementState
-from larder.errors import InvalidInputError, LarderError, TritonError
+from larder.errors import InvalidInputError, LarderError
 from larder.runtime.arriving import settle
 from larder.runtime.books import Books, PodBook, learned
 from larder.runtime.gather import size_bytes
 from larder.runtime.leaving import await_gone, drain
-from larder.runtime.members import learn_members
+from larder.runtime.members import learn_all_members
 from larder.runtime.state import CALL_SECONDS, PoolState
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ async def _adopt(state: PoolState, book: PodBook) -> None:
             return
         record = _record(book, container)
         found = adopt(book.view.name, record, index, _expected(state, index), _default(state))
-        members = await _members(state, book, found)
+        members = await _members(state, book, found) if _may_hide_members(found, record) else set()
         if book.view.container_id != container:
             return
         _take_over(state, book, found, record)
@@ -148,6 +148,11 @@ def _default(state: PoolState) -> tuple[int, float]:
     return (state.pool.memory.default_model_bytes, state.clock.unix())
 
 
+def _may_hide_members(found: Found, record: Residency | None) -> bool:
+    """Whether something is there that was not placed for itself: then what each model calls has to be known first."""
+    return record is None or bool(found.unmanaged) or not found.placements.keys() <= record.models.keys()
+
+
 async def _members(state: PoolState, book: PodBook, found: Found) -> set[str]:
     """Learn which of the adopted models are ensembles; return all their members."""
     members: set[str] = set()
@@ -185,8 +190,7 @@ def _take_over(state: PoolState, book: PodBook, found: Found, record: Residency 
                 state.tasks.spawn(drain(state, book, name), f"drain {name} on {placement.pod}")
             case PlacementState.READY:
                 _succeeded(state, placement)
-                if state.books.model(name).members is None:
-                    state.tasks.spawn(_learn_late(state, book, name), f"learn members of {name} on {placement.pod}")
+    state.tasks.spawn(_learn_late(state, book), f"learn members on {book.view.name}")
     newest = state.publisher.generations.get(book.view.uid, 0)
     if record is None or newest > record.generation or dict(record.models) != dict(book.residency(0).models):
         state.publisher.publish(book)
@@ -202,15 +206,14 @@ def _succeeded(state: PoolState, placement: Placement) -> None:
         known.failure = None
 
 
-async def _learn_late(state: PoolState, book: PodBook, model: str) -> None:
-    """Ask again what a model calls that was adopted without Triton telling it."""
-    try:
-        if await learn_members(state, book, model):
-            for member in state.books.model(model).members or ():
-                book.unmanaged.pop(member, None)
-            state.wake()
-    except TritonError as error:
-        log.warning("%s: what %s calls stays unknown: %s", book.view.name, model, error)
+async def _learn_late(state: PoolState, book: PodBook) -> None:
+    """Ask what the models call that were adopted without Triton telling it; of a few pods at a time."""
+    async with state.controls.learning:
+        learned = await learn_all_members(state, book)
+    for member in {member for name in learned for member in state.books.model(name).members or ()}:
+        book.unmanaged.pop(member, None)
+    if learned:
+        state.wake()
 
 
 async def _gone(state: PoolState, book: PodBook, model: str) -> None:

@@ -8,6 +8,7 @@ from larder.core.snapshot import PlacementState
 from larder.errors import LarderError
 from larder.runtime.books import PodBook
 from larder.runtime.following import follow_leaving, is_counted
+from larder.runtime.members import learn_all_members
 from larder.runtime.state import CALL_SECONDS, PoolState
 
 
@@ -52,6 +53,8 @@ async def unload(state: PoolState, book: PodBook, model: str, counted: bool = Fa
     `counted`: Triton's metrics were seen to have counters of it.
     """
     container = book.adopted
+    # One that an ensemble calls can't leave before it.
+    await learn_all_members(state, book)
     members = [name for name in state.books.model(model).members or () if name not in book.placements]
     kept = bool(state.books.ensembles_with(book, model))
     if not kept:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from typing import Final
 
+from larder.core.snapshot import PlacementState
 from larder.core.units import format_bytes
 from larder.errors import LarderError, TritonError
 from larder.runtime.books import PodBook
@@ -38,6 +39,18 @@ async def learn_members(state: PoolState, book: PodBook, model: str) -> bool:
         known.members, known.members_revision = members, placement.revision
         return True
     return False
+
+
+async def learn_all_members(state: PoolState, book: PodBook) -> list[str]:
+    """Learn it of every ready model on a pod of which it is not known; return those that it was learned of."""
+    learned = []
+    for name in [n for n, p in book.placements.items() if p.state is PlacementState.READY]:
+        if state.books.model(name).members is None:
+            try:
+                learned += [name] if await learn_members(state, book, name) else []
+            except TritonError as error:
+                log.warning("%s: what %s calls stays unknown: %s", book.view.name, name, error)
+    return learned
 
 
 def undeclared_members(state: PoolState, model: str) -> tuple[str, ...]:

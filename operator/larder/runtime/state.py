@@ -80,6 +80,7 @@ class Timings:
 
 INDEXES_AT_ONCE: Final = 16
 """Whole indexes of a large repository are large: so many are read at a time."""
+LEARNING_AT_ONCE: Final = 4
 
 
 @dataclass(slots=True)
@@ -89,6 +90,8 @@ class Controls:
     open: Callable[[str], Control]
     indexes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(INDEXES_AT_ONCE))
     """Held while a pod that is taken over is asked for its index."""
+    learning: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LEARNING_AT_ONCE))
+    """Held while a pod that was taken over is asked for each of its models."""
     _open: dict[str, tuple[str, Control]] = field(default_factory=dict)
 
     def of(self, view: PodView) -> Control:
