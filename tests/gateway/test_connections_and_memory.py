@@ -41,6 +41,26 @@ async def test_grpc_calls_go_on_while_their_connections_are_replaced(short_lived
                 await asyncio.gather(*(call(MESSAGE) for _ in range(8)))
 
 
+async def test_an_idle_connection_to_a_pod_ends_because_triton_waits_for_it_at_its_own_end(monkeypatch):
+    monkeypatch.setattr(envoy, "POD_IDLE", "0.2s")
+    async with Gateway() as gateway, FakePod("p", {"m"}) as fake:
+        await gateway.declare("m")
+        await gateway.publish(fake, residency(CONTAINER, 1, "m"))
+        assert (await gateway.infer("m"))[0] == 200
+        async with asyncio.timeout(20):
+            while not await idle_ends(gateway):
+                pass
+        assert (await gateway.infer("m"))[0] == 200
+
+
+async def idle_ends(gateway):
+    """Return how many connections to pods ended for being idle."""
+    async with gateway.session.get(gateway.metrics) as page:
+        lines = (await page.text()).splitlines()
+    name = "envoy_cluster_upstream_cx_idle_timeout{"
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and "triton_http" in line)
+
+
 async def connection_count(gateway):
     async with gateway.session.get(gateway.metrics) as page:
         lines = (await page.text()).splitlines()

@@ -30,6 +30,10 @@ CONNECTION_AGE: Final = "540s"
 CONNECTION_AGE_JITTER_PERCENT: Final = 22
 """A client's connection ends after 9 to 11 minutes, between two answers, so that new gateway pods get their share."""
 CONNECT_TIMEOUT: Final = "1s"
+POD_IDLE: Final = "3s"
+"""An idle connection to a pod ends after this. A Triton that is to end waits for its HTTP connections, idle ones too,
+as long as it may: a pod that nobody asks any more would stay for half a minute.
+"""
 HOST_IDLE: Final = "300s"
 DEAD_STUB_LUA: Final = "Stub process .-is not healthy"
 UNBOUNDED: Final = 1_000_000
@@ -299,7 +303,11 @@ def _clusters(settings: Settings, protocol: str) -> list[Config]:
         protocol
     ]
     options_type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    options: Config = {"@type": _TYPE + options_type, "explicit_http_config": upstream}
+    options: Config = {
+        "@type": _TYPE + options_type,
+        "explicit_http_config": upstream,
+        "common_http_protocol_options": {"idle_timeout": POD_IDLE},
+    }
     # Filters on the way to a pod are those of the composite. What a gRPC pod says of itself is in its headers.
     pool_options = {**options, "http_filters": [_pod_lua(), _codec()]} if protocol == "http" else options
     shared: Config = {

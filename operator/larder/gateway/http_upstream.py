@@ -23,6 +23,8 @@ from larder.gateway.routes import Endpoint
 
 CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 5.0
+POD_IDLE_SECONDS: Final = 3.0
+"""As Envoy's: Triton's end waits for connections, idle ones too."""
 BUFFERED_BYTES: Final = 1024 * 1024
 """Answers up to this are read whole within the attempt, so that a pod lost in between is still retried."""
 LONGEST_SENTENCE_BYTES: Final = 512
@@ -182,7 +184,10 @@ def _start(response: Response) -> str:
 def _session(*, force_close: bool) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0, force_close=force_close, ttl_dns_cache=None, socket_factory=_socket_that_notices
+            limit=0,
+            ttl_dns_cache=None,
+            socket_factory=_socket_that_notices,
+            **({"force_close": True} if force_close else {"keepalive_timeout": POD_IDLE_SECONDS}),
         ),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
