@@ -54,7 +54,10 @@ def test_the_models_of_a_killed_pod_are_served_again(stage: Stage) -> None:
     with stage.clients() as pool:
         before = {name: pool.ask(name).pod for name in ("alpha", "beta")}
         stage.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+        at_once = [pool.ask(name).status for name in ("alpha", "beta")]
+        stage.until_served(lambda names: names >= {"alpha", "beta"}, "both are served elsewhere", BACK_SECONDS)
         after = {name: pool.ask(name) for name in ("alpha", "beta")}
+    assert at_once == [200, 200]
     assert [reply.status for reply in after.values()] == [200, 200]
     assert not {reply.pod for reply in after.values()} & set(before.values())
 
