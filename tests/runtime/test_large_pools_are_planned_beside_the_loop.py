@@ -2,6 +2,7 @@ import threading
 
 from larder.core import planner
 from larder.runtime import thinking
+from larder.runtime.forecasts import Forecasts
 from tests.runtime.stage import FakeModel, Stage
 
 
@@ -24,3 +25,11 @@ async def test_a_plan_made_beside_the_event_loop_is_carried_out_like_any_other(m
         await stage.served(gateway, *"abc")
         assert triton.named("load") == ["a", "b", "c"]
         assert False in where
+
+
+def test_what_gateways_tell_while_a_plan_is_made_does_not_change_what_it_is_made_of():
+    forecasts = Forecasts(lambda: 0.0)
+    asked = forecasts.copied()
+    forecasts._shortfalls.take(0.0, pods=1, requests=100, missed=50, predicted=0.9)
+    assert asked._shortfalls.factors(0.0) == {}
+    assert forecasts.copied()._shortfalls.factors(0.0).keys() == {1}

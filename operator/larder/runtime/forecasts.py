@@ -82,7 +82,7 @@ class Forecasts:
     def copied(self) -> "Forecasts":
         """The same at this moment, to be asked beside the event loop. Only the counts of the present interval go on."""
         found = copy.copy(self)
-        found._experience = copy.deepcopy(self._experience)
+        found._experience, found._shortfalls = copy.deepcopy((self._experience, self._shortfalls))
         return found
 
     def take_over(self, asked: "Forecasts") -> None:
