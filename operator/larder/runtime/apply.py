@@ -56,9 +56,8 @@ def _reading_first(state: PoolState, book: PodBook, action: Load | Drain | Unloa
     """A size is learned from a reading before and one after a load, with nothing else between."""
     if book.measuring:
         return f"{book.measuring} is measured on {action.pod} first"
-    known = state.books.models.get(action.model)
     asked_first = not book.is_metered and not book.meter_error
-    if isinstance(action, Load) and asked_first and (known is None or known.footprint is None):
+    if isinstance(action, Load) and asked_first and state.books.known(action.model).footprint is None:
         return f"what {action.pod} takes without {action.model} is measured first"
     return None
 
@@ -79,8 +78,7 @@ def _entangled(state: PoolState, book: PodBook, model: str) -> str | None:
 
 def _family(state: PoolState, model: str) -> set[str]:
     """The model and, of an ensemble, its members as far as they are known."""
-    known = state.books.models.get(model)
-    return {model, *((known.members if known else None) or ())}
+    return {model, *(state.books.known(model).members or ())}
 
 
 def _begin(state: PoolState, action: Action, look: Callable[[Action], Snapshot], scale: Callable[[int], None]) -> None:

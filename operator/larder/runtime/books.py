@@ -152,6 +152,21 @@ class ModelBook:
     lost_loads: int = 0
     """Loads in a row whose end nobody told, and of which Triton knows nothing."""
 
+    @property
+    def planned_by(self) -> tuple[object, ...]:
+        """All that a plan is made of: where it is the same as before, so is the model in the planner's eyes."""
+        return (
+            self.failure,
+            self.footprint,
+            self.load_seconds,
+            self.execution_seconds,
+            self.least_bytes,
+            self.last_bytes,
+        )
+
+
+_NOTHING = ModelBook()
+
 
 @dataclass(slots=True)
 class Books:
@@ -174,6 +189,10 @@ class Books:
     def model(self, name: str) -> ModelBook:
         """The book of one model, begun if need be."""
         return self.models.setdefault(name, ModelBook())
+
+    def known(self, name: str) -> ModelBook:
+        """What is known of one model, to read; an empty book where nothing is."""
+        return self.models.get(name, _NOTHING)
 
     def placements(self) -> Iterator[Placement]:
         """All placements of the pool."""

@@ -89,8 +89,7 @@ class ColdRequests:
         return not decided.actions or self.carry(decided) == decided.actions
 
     def _is_due(self, model: str) -> bool:
-        known = self.state.books.models.get(model)
-        failing = known is not None and known.failure is not None
+        failing = self.state.books.known(model).failure is not None
         return model in self.state.declared.serving and not failing and not self._is_seen_to(model)
 
     def _is_seen_to(self, model: str) -> bool:
@@ -126,6 +125,4 @@ class ColdRequests:
             self._placed[name] = {**book.placements}
 
     def _planned(self, sizes: Sizes, book: PodBook, placement: Placement) -> Placement:
-        known = self.state.books.models.get(placement.model)
-        used = None if known is None else known.last_used_seconds
-        return planned(book, placement, sizes.counted_bytes(placement), used)
+        return planned(book, placement, sizes.counted_bytes(placement), self.state.books.known(placement.model))

@@ -144,14 +144,14 @@ def pod(pool: ModelPool, book: PodBook, standing: metering.Standings, newest_tem
 
 def size_bytes(model: Model, books: Books, serving: Mapping[str, Model], default_bytes: int) -> int | None:
     """The size to plan a declared model with; None: not known. An ensemble takes its members with it."""
-    book = books.models.get(model.served_name) or ModelBook()
+    book = books.known(model.served_name)
     own = _own_bytes(model, book)
     if not book.members:
         return own
     total = default_bytes if own is None else own
     for name in book.members:
         member = serving.get(name)
-        known = None if member is None else _own_bytes(member, books.models.get(name) or ModelBook())
+        known = None if member is None else _own_bytes(member, books.known(name))
         total += default_bytes if known is None else known
     return total
 
@@ -206,23 +206,12 @@ def models_of(
     return found
 
 
-_NO_BOOK = ModelBook()
-
-
 def _kept(model: Model, books: Books, serving: Mapping[str, Model], default_bytes: int, kept: Kept) -> core.Model:
     """The model as it was made before, unless something changed of it; an ensemble also depends on its members."""
-    book = books.models.get(model.served_name, _NO_BOOK)
+    book = books.known(model.served_name)
     if book.members:
         return _model(model, books, serving, default_bytes)
-    made_of = (
-        model,
-        book.failure,
-        book.footprint,
-        book.load_seconds,
-        book.execution_seconds,
-        book.least_bytes,
-        book.last_bytes,
-    )
+    made_of = (model, *book.planned_by)
     found = kept.get(model.served_name)
     if found is None or found[0] != made_of:
         found = kept[model.served_name] = (made_of, _model(model, books, serving, default_bytes))
@@ -230,7 +219,7 @@ def _kept(model: Model, books: Books, serving: Mapping[str, Model], default_byte
 
 
 def _model(model: Model, books: Books, serving: Mapping[str, Model], default_bytes: int) -> core.Model:
-    book = books.models.get(model.served_name) or ModelBook()
+    book = books.known(model.served_name)
     failure = book.failure
     return core.Model(
         name=model.served_name,
@@ -255,9 +244,7 @@ def _placement_state(book: PodBook, placement: core.Placement) -> core.Placement
     return placement.state
 
 
-def planned(
-    book: PodBook, placement: core.Placement, memory_bytes: int, last_used_seconds: float | None
-) -> core.Placement:
+def planned(book: PodBook, placement: core.Placement, memory_bytes: int, known: ModelBook) -> core.Placement:
     """A placement in the planner's eyes: with the size that is known now, the revision that a reload will bring, and
     when the model was last used.
     """
@@ -267,7 +254,7 @@ def planned(
         state=_placement_state(book, placement),
         memory_bytes=memory_bytes,
         revision=placement.revision if coming is None else coming.revision,
-        last_used_seconds=last_used_seconds,
+        last_used_seconds=known.last_used_seconds,
     )
 
 
@@ -275,7 +262,5 @@ def _placements(books: Books, models: Mapping[str, core.Model]) -> list[core.Pla
     found = []
     for book in books.pods.values():
         for name, placement in book.placements.items():
-            known = books.models.get(name)
-            used = None if known is None else known.last_used_seconds
-            found.append(planned(book, placement, counted_bytes(placement, models), used))
+            found.append(planned(book, placement, counted_bytes(placement, models), books.known(name)))
     return found

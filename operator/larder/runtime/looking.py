@@ -18,8 +18,8 @@ def look_at_action(state: PoolState, action: Action, asked: Asked) -> Snapshot:
     if isinstance(action, Load | Drain | Unload):
         named = {action.model, *([action.for_model] if isinstance(action, Drain) and action.for_model else [])}
         pods = [n for n, b in state.books.pods.items() if n == action.pod or not named.isdisjoint(b.placements)]
-        return _look(state, _only(state.books, pods), named, asked)
-    return _look(state, state.books, (), asked)
+        return _look(state, _only(state.books, pods), named, asked, Heard())
+    return _look(state, state.books, (), asked, Heard())
 
 
 def look_at_waiting(state: PoolState, waiting: Mapping[str, Waiting], asked: Asked) -> Snapshot:
@@ -36,13 +36,13 @@ def look_at_waiting(state: PoolState, waiting: Mapping[str, Waiting], asked: Ask
         )
         for name, book in books.pods.items()
     }
-    return replace(_look(state, replace(books, pods=pods), waiting, asked), waiting=waiting)
+    return _look(state, replace(books, pods=pods), waiting, asked, Heard(waiting))
 
 
 def _only(books: Books, pods: Iterable[str]) -> Books:
     return replace(books, pods={name: books.pods[name] for name in pods})
 
 
-def _look(state: PoolState, books: Books, named: Iterable[str], asked: Asked) -> Snapshot:
+def _look(state: PoolState, books: Books, named: Iterable[str], asked: Asked, heard: Heard) -> Snapshot:
     names = {*named, *(placement.model for placement in books.placements())}
-    return gather(state.pool, models_of(state.pool, state.declared.serving, books, names), books, Heard(), asked)
+    return gather(state.pool, models_of(state.pool, state.declared.serving, books, names), books, heard, asked)

@@ -13,8 +13,6 @@ from larder.runtime.books import Books, ModelBook
 from larder.runtime.gather import capacity_bytes, size_bytes
 from larder.runtime.memory import missing_members, tried
 
-_NO_BOOK = ModelBook()
-
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -37,7 +35,7 @@ def facts(pool: ModelPool, serving: Mapping[str, Model], books: Books, unplaced:
 
 def made_of(model: Model, given: Facts) -> tuple[object, ...]:
     """All that `serving_status` is made of: where it is the same as before, so is the status."""
-    book = given.books.models.get(model.served_name) or _NO_BOOK
+    book = given.books.known(model.served_name)
     has_members = book.members or (book.failure is not None and book.failure.missing_members)
     return (
         model,
@@ -45,21 +43,16 @@ def made_of(model: Model, given: Facts) -> tuple[object, ...]:
         given.serving if has_members else None,
         given.placements.get(model.served_name),
         given.unplaced.get(model.served_name),
-        book.failure,
+        *book.planned_by,
         book.waits_because,
-        book.footprint,
-        book.load_seconds,
-        book.execution_seconds,
-        book.least_bytes,
         book.members,
-        book.last_bytes,
         book.last_decision,
     )
 
 
 def serving_status(model: Model, given: Facts) -> ModelStatus:
     """The status of a Model that has its served name to itself."""
-    book = given.books.models.get(model.served_name) or ModelBook()
+    book = given.books.known(model.served_name)
     placements = given.placements.get(model.served_name, ())
     states = [placement.state for placement in placements]
     default_bytes = given.pool.memory.default_model_bytes
