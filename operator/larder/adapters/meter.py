@@ -13,6 +13,7 @@ from typing import Final
 
 import aiohttp
 
+from larder.adapters.triton_metrics import LOST, read_page
 from larder.api.metering import READ_PATH, STREAM_PATH, ContainerUse, Reading, decode
 from larder.errors import InvalidInputError, UnavailableError
 
@@ -25,8 +26,7 @@ GPU_INTERVAL_SECONDS: Final = 0.25
 """Triton's --metrics-interval-ms on a GPU: how often it asks the device, and we ask Triton."""
 
 _GPU_MEMORY: Final = re.compile(r"^nv_gpu_memory_used_bytes(?:\{[^}]*\})? ([0-9.eE+]+)\s*$", re.MULTILINE)
-_LOST: Final = (aiohttp.ClientError, OSError, TimeoutError, RuntimeError, ValueError, InvalidInputError)
-"""aiohttp raises RuntimeError where its session was closed meanwhile."""
+_LOST: Final = (*LOST, InvalidInputError)
 
 
 class PodMeter:
@@ -88,12 +88,7 @@ class GpuMeter:
 
     async def _ask(self) -> Reading:
         number, now = next(self._numbers), time.time()
-        bound = aiohttp.ClientTimeout(total=READ_SECONDS)
-        try:
-            async with self._session.get(f"http://{self._address}/metrics", timeout=bound) as answer:
-                page = await answer.text()
-        except _LOST as error:
-            raise UnavailableError(f"the metrics of Triton at {self._address} can't be read: {error}") from error
+        page = await read_page(self._session, self._address, READ_SECONDS)
         return Reading(number, now, {"": ContainerUse(gpu_bytes(page, self._address))})
 
 

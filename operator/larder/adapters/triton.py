@@ -19,6 +19,7 @@ import grpc
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc as stubs
 
+from larder.adapters.triton_metrics import read_page
 from larder.api import names
 from larder.errors import TritonError, UnavailableError
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _COUNTER: Final = re.compile(r'^nv_inference_request_success\{model="([^"]+)"', re.MULTILINE)
+
+BESIDE_FROM_LINES: Final = 500
+"""From so many lines on reading an index takes longer than the event loop may be held."""
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -77,10 +81,6 @@ class Execution:
     compute_seconds: float
     failed_seconds: float = 0.0
     queue_seconds: float = 0.0
-
-
-BESIDE_FROM_LINES: Final = 500
-"""From so many lines on reading an index takes longer than the event loop may be held."""
 
 
 def _entries(index: Any) -> dict[str, IndexEntry]:
@@ -143,14 +143,13 @@ class TritonControl:
     async def counted(self, timeout_seconds: float) -> frozenset[str] | None:
         """Return the models that the metrics have counters of, those included that are leaving; None: none are told."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds))
+            self._session = aiohttp.ClientSession()
         try:
-            async with self._session.get(f"http://{self._metrics}/metrics") as answer:
-                page = await answer.text()
-        except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError, ValueError) as error:
-            log.debug("the metrics of Triton at %s can't be read: %s", self._metrics, error)
+            page = await read_page(self._session, self._metrics, timeout_seconds)
+        except UnavailableError as error:
+            log.debug("%s", error)
             return None
-        return frozenset(_COUNTER.findall(page)) if answer.status == 200 else None
+        return frozenset(_COUNTER.findall(page))
 
     async def live(self, timeout_seconds: float) -> bool:
         """Whether the server answers that it is live; False as well where nothing answers."""
