@@ -42,7 +42,7 @@ async def test_grpc_calls_go_on_while_their_connections_are_replaced(short_lived
 
 
 async def test_an_idle_connection_to_a_pod_ends_because_triton_waits_for_it_at_its_own_end(monkeypatch):
-    monkeypatch.setattr(envoy, "POD_IDLE", "0.2s")
+    monkeypatch.setattr(envoy, "POD_IDLE_SECONDS", 0.2)
     async with Gateway() as gateway, FakePod("p", {"m"}) as fake:
         await gateway.declare("m")
         await gateway.publish(fake, residency(CONTAINER, 1, "m"))

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+AGAIN_SECONDS = 0.1
+"""At the least so long after one look for its turn a model is given the next."""
+
 
 class Reason(StrEnum):
     """Why something was decided. The same constant in status, Event, log and metric."""
@@ -114,6 +117,10 @@ class Unplaced:
     message: str
     never: bool = False
     again_seconds: float | None = None
+
+    def due_seconds(self, now_seconds: float) -> float | None:
+        """When to look at it again, if nothing happens before."""
+        return None if self.again_seconds is None else max(self.again_seconds, now_seconds + AGAIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

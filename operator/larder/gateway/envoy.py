@@ -16,7 +16,7 @@ from typing import Any, Final
 from larder.api import names
 from larder.gateway.board import PODS, SLOTS
 from larder.gateway.dispatch import DEAD_STUB
-from larder.gateway.settings import Settings
+from larder.gateway.settings import POD_IDLE_SECONDS, Settings
 from larder.gateway.tallies import BOUNDS_SECONDS
 
 Config = dict[str, Any]
@@ -30,10 +30,6 @@ CONNECTION_AGE: Final = "540s"
 CONNECTION_AGE_JITTER_PERCENT: Final = 22
 """A client's connection ends after 9 to 11 minutes, between two answers, so that new gateway pods get their share."""
 CONNECT_TIMEOUT: Final = "1s"
-POD_IDLE: Final = "3s"
-"""An idle connection to a pod ends after this. A Triton that is to end waits for its HTTP connections, idle ones too,
-as long as it may: a pod that nobody asks any more would stay for half a minute.
-"""
 HOST_IDLE: Final = "300s"
 DEAD_STUB_LUA: Final = "Stub process .-is not healthy"
 UNBOUNDED: Final = 1_000_000
@@ -306,7 +302,7 @@ def _clusters(settings: Settings, protocol: str) -> list[Config]:
     options: Config = {
         "@type": _TYPE + options_type,
         "explicit_http_config": upstream,
-        "common_http_protocol_options": {"idle_timeout": POD_IDLE},
+        "common_http_protocol_options": {"idle_timeout": f"{POD_IDLE_SECONDS:g}s"},
     }
     # Filters on the way to a pod are those of the composite. What a gRPC pod says of itself is in its headers.
     pool_options = {**options, "http_filters": [_pod_lua(), _codec()]} if protocol == "http" else options

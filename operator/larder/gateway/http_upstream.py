@@ -20,11 +20,10 @@ from larder.errors import UnavailableError
 from larder.gateway.dispatch import DEAD_STUB, QUEUE_FULL, Answered, Broken, Full, Outcome, Stale
 from larder.gateway.grpc_upstream import GONE_SECONDS
 from larder.gateway.routes import Endpoint
+from larder.gateway.settings import POD_IDLE_SECONDS
 
 CONNECT_SECONDS: Final = 1.0
 ASK_SECONDS: Final = 5.0
-POD_IDLE_SECONDS: Final = 3.0
-"""As Envoy's: Triton's end waits for connections, idle ones too."""
 BUFFERED_BYTES: Final = 1024 * 1024
 """Answers up to this are read whole within the attempt, so that a pod lost in between is still retried."""
 LONGEST_SENTENCE_BYTES: Final = 512

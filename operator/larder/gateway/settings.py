@@ -45,6 +45,10 @@ from larder.api import names
 from larder.api.environment import number, text
 
 TERMINATION_MARGIN_SECONDS: Final = 30
+POD_IDLE_SECONDS: Final = 3.0
+"""An idle connection to a pod ends after this. A Triton that is to end waits for its HTTP connections, idle ones too,
+as long as it may: a pod that nobody asks any more would stay for half a minute.
+"""
 MIB: Final = 1024 * 1024
 
 

@@ -41,8 +41,6 @@ SCALE_SECONDS = 5.0
 """A change of the number of pods that is not seen by then is decided again."""
 RETIRING_SECONDS = 1.0
 """How often a pod that goes is looked at when nothing else happens."""
-AGAIN_SECONDS = 0.1
-"""At the least so long after one look for its turn a model is given the next."""
 NEVER_RETRY_AFTER_SECONDS = 30.0
 """What clients of a model that fits nowhere are told to wait."""
 
@@ -336,9 +334,7 @@ class PoolLoop:
         due += [now + self.state.timings.look_ahead] if snapshot.appraisal is not None else []
         due += _steps(snapshot, now)
         due += [doubtful_until] if doubtful_until is not None else []
-        due += [
-            max(u.again_seconds, now + AGAIN_SECONDS) for u in self.unplaced.values() if u.again_seconds is not None
-        ]
+        due += [at for item in self.unplaced.values() if (at := item.due_seconds(now)) is not None]
         due += [m.retry_at_seconds for m in snapshot.models.values() if m.retry_at_seconds is not None]
         if snapshot.waiting or self.unplaced:
             protection = snapshot.settings.protection_seconds

@@ -38,8 +38,6 @@ SCALE_EVERY_SECONDS = 60.0
 """How often the number of pods is thought about, unless the options say otherwise."""
 WORTH_A_RATE = 0.3
 """Models that keep a copy less busy than this need no second one; their rates are left out of the snapshot."""
-AGAIN_SECONDS = 0.1
-"""At the least so long after one look for its turn a model is given the next."""
 MOST_WINDOWS = 5
 """What is older than so many windows of a present rate weighs nothing in it."""
 MOST_ROUNDS = 4
@@ -169,8 +167,8 @@ class LarderPolicy:
             decided = plan(self._sized(world, snapshot) if scaling else snapshot, world.now)
             scaling = False
             for held in decided.unplaced:
-                if held.again_seconds is not None:
-                    world.wake_at(max(held.again_seconds, world.now + AGAIN_SECONDS))
+                if (at := held.due_seconds(world.now)) is not None:
+                    world.wake_at(at)
             if not self._apply(world, decided, appraisal):
                 return
 
