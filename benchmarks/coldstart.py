@@ -24,14 +24,13 @@ import click
 import urllib3
 from rich.console import Console
 from rich.progress import track
-from urllib3.exceptions import HTTPError
 
 from benchmarks.coldstart_parts import ColdStart, load_seconds, meters, report, shares
 from e2e import chart, models, target
 from e2e.kube import WaitTimeoutError
-from e2e.tests.stage import POOL, Pool, Stage, new_namespace
+from e2e.reach import reach
+from e2e.tests.stage import Pool, Stage, new_namespace
 from e2e.tests.triton import triton
-from larder.api.names import GRPC_PORT, HTTP_PORT
 from larder.errors import LarderError
 
 ROUND: Final = 25
@@ -39,7 +38,6 @@ MODEL_MIB: Final = 64
 HOT_MODEL: Final = "hot"
 AT_ONCE_MODEL: Final = "at-once"
 AT_ONCE: Final = 100
-REACH_TRIES: Final = 5
 GONE_SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 0.2
 RESOURCES: Final = {"requests": {"cpu": "200m", "memory": "400Mi"}}
@@ -194,31 +192,6 @@ def end_with(parent: multiprocessing.process.BaseProcess) -> None:
     """End this process when its parent has ended, however that came."""
     parent.join()
     os._exit(0)
-
-
-@contextlib.contextmanager
-def reach(stage: Stage, hop: str | None) -> Iterator[tuple[str, Pool]]:
-    """Yield how the pool is reached, and clients of it."""
-    service = stage.kube.get("Service", POOL)
-    assert service is not None
-    address = service["spec"]["clusterIP"]
-    if hop == "direct" or (hop is None and is_reachable(address)):
-        yield "Service address", Pool({HTTP_PORT: HTTP_PORT, GRPC_PORT: GRPC_PORT}, address)
-        return
-    with stage.clients() as pool:
-        yield "kubectl port-forward", pool
-
-
-def is_reachable(address: str) -> bool:
-    """Return whether a Triton answers at the Service's address from this machine, soon after the pool is ready."""
-    for _ in range(REACH_TRIES):
-        try:
-            answer = urllib3.request("GET", f"http://{address}:{HTTP_PORT}/v2", timeout=2.0, retries=False)
-            if answer.status == 200 and "extensions" in json.loads(answer.data):
-                return True
-        except (HTTPError, ValueError):
-            time.sleep(1.0)
-    return False
 
 
 if __name__ == "__main__":

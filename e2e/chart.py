@@ -1,8 +1,9 @@
 """Larder's own chart on a cluster: installed with helm as a user does it, and removed."""
 
+import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,10 @@ class Tools:
     kubectl: tuple[str, ...]
     helm: tuple[str, ...]
     values: str
+
+    def with_values(self, **changed: Manifest) -> "Tools":
+        """Return the same with these top-level values of the chart changed."""
+        return replace(self, values=json.dumps({**json.loads(self.values), **changed}))
 
 
 def run(command: Sequence[str], timeout_seconds: float, given: str | None = None) -> str:

@@ -26,8 +26,7 @@ PAST_FILE: Final = f"/configuration/{PAST}"
 def read_by_larder(target: Target, namespace: str) -> Target:
     """Return the cluster with a chart whose operator reads the Prometheus of a namespace."""
     source = {"url": f"http://{NAME}.{namespace}:{PORT}", "selector": f'job="{GATEWAY}"'}
-    values = {**json.loads(target.tools.values), "prometheus": source}
-    return replace(target, tools=replace(target.tools, values=json.dumps(values)))
+    return replace(target, tools=target.tools.with_values(prometheus=source))
 
 
 def manifests(image: str, past: str = "") -> tuple[Manifest, ...]:

@@ -3,10 +3,8 @@
 import asyncio
 import os
 import sys
-from datetime import UTC, datetime
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
 from e2e import prometheus, target
@@ -18,11 +16,9 @@ from e2e.churn.table import table
 from e2e.churn.tally import Tally, last_line, shortfalls, total
 from e2e.cluster.images import PROMETHEUS
 from e2e.cluster.settings import from_environment
+from e2e.saying import CONSOLE, say
 from e2e.tests.stage import Stage
 from larder.errors import LarderError
-
-# The table is read in logs too, which are wider than what is assumed where there is no terminal.
-CONSOLE = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 132)
 
 
 @click.command()
@@ -70,11 +66,6 @@ def tell(tallies: list[Tally], plan: Plan) -> bool:
         CONSOLE.print(escape(sentence))
     CONSOLE.print(last_line(summed))
     return not (summed.failed or summed.wrong or troubles or lacking)
-
-
-def say(sentence: str) -> None:
-    """Print one line with the time of day, by which logs can be searched."""
-    CONSOLE.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/] {escape(sentence)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from e2e import chart, leader, prometheus
@@ -117,21 +116,21 @@ def gateways_restarted(scene: Scene, away_seconds: float) -> None:
 def operator_upgraded(scene: Scene, away_seconds: float) -> None:
     """Larder is upgraded to an image of another name: operators and gateways are replaced."""
     target = scene.stage.target
-    values = json.loads(target.tools.values)
-    image = values["images"][LARDER]
+    images = json.loads(target.tools.values)["images"]
+    image = images[LARDER]
     deployed = target.kube.within(chart.NAMESPACE).all("Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
     other = {"tag": f"{image['tag']}-next"} if deployed["image"].endswith(image["tag"]) else {}
     for node in scene.settings.nodes if other else ():
         reference = f"{image['repository']}:{image['tag']}"
         containers.tag_image(node, reference, f"{reference}-next")
-    values["images"][LARDER] = {**image, **other}
-    chart.install(replace(target.tools, values=json.dumps(values)))
+    used = {**image, **other}
+    chart.install(target.tools.with_values(images={**images, LARDER: used}))
     chart.wait_ready(target.kube)
-    wanted = f"{image['repository']}:{values['images'][LARDER]['tag']}"
+    wanted = f"{image['repository']}:{used['tag']}"
 
     def is_upgraded(deployment: Manifest | None) -> bool:
-        used = {c["image"] for c in (deployment or {})["spec"]["template"]["spec"]["containers"]} if deployment else {}
-        return wanted in used and is_rolled_out(deployment)
+        there = {c["image"] for c in (deployment or {})["spec"]["template"]["spec"]["containers"]} if deployment else {}
+        return wanted in there and is_rolled_out(deployment)
 
     scene.kube.until("Deployment", gateway_name(POOL), is_upgraded, RECOVERED_SECONDS, "the gateways run the new image")
     _until_gateways(scene)

@@ -4,12 +4,9 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from e2e import target
@@ -21,10 +18,10 @@ from e2e.replay.run import Seen, play_on
 from e2e.replay.simulated import Simulation
 from e2e.replay.timeline import steps, table
 from e2e.replay.verdict import Verdict, figures
+from e2e.saying import CONSOLE, say
 from e2e.tests.stage import Stage
 from larder.errors import LarderError
 
-CONSOLE = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 132)
 STEPS = 24
 PLOT_STEPS = 72
 
@@ -123,11 +120,6 @@ def conclude(plan: Plan, verdict: Verdict) -> bool:
         say(sentence if plan.judged else f"not judged in so short a run: {sentence}")
     CONSOLE.print(verdict.last_line())
     return not verdict.failed and not (plan.judged and lacking)
-
-
-def say(sentence: str) -> None:
-    """Print one line with the time of day, by which logs can be searched."""
-    CONSOLE.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/] {escape(sentence)}")
 
 
 if __name__ == "__main__":

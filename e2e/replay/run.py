@@ -9,9 +9,9 @@ from typing import Final
 
 import tritonclient.http.aio
 
-from benchmarks.coldstart import reach
 from e2e.churn.clients import GRPC, HTTP, Client, TritonClient
 from e2e.churn.outcome import Outcome
+from e2e.reach import reach
 from e2e.replay.excerpt import Excerpt
 from e2e.replay.playing import Played, play
 from e2e.replay.watching import Sample, pod_seconds, stop_seconds, watching
@@ -60,11 +60,10 @@ def play_on(stage: Stage, excerpt: Excerpt, say: Say) -> Seen:
         if not one.is_right:
             say(outcome.describe())
 
-    with reach(stage, None) as (way, pool), watching(stage.kube) as watch:
+    with reach(stage) as (way, pool), watching(stage.kube) as watch:
         say(f"{excerpt.workload.requests} requests in {excerpt.workload.duration_seconds:.0f} s, by {way}")
         began = asyncio.run(_play(excerpt, pool.http, pool.grpc, told))
         ended = began + excerpt.workload.duration_seconds
-        time.sleep(1.0)
     lived = pod_seconds(watch.samples, began, ended)
     status = (stage.kube.get("ModelPool", POOL) or {}).get("status") or {}
     return Seen(

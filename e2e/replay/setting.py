@@ -40,11 +40,10 @@ def _whole(seconds: float | None) -> float | None:
 
 def with_compressed_time(target: Target, interval_seconds: float) -> Target:
     """Return the cluster with a chart whose operator takes a minute of the trace for a minute."""
-    values = json.loads(target.tools.values)
-    operator = dict(values.get("operator", {}))
+    operator = json.loads(target.tools.values).get("operator", {})
     said = {"name": "LARDER_FORECAST_INTERVAL", "value": f"{interval_seconds:g}"}
-    values["operator"] = operator | {"extraEnv": [*operator.get("extraEnv", []), said]}
-    return replace(target, tools=replace(target.tools, values=json.dumps(values)))
+    changed = {**operator, "extraEnv": [*operator.get("extraEnv", []), said]}
+    return replace(target, tools=target.tools.with_values(operator=changed))
 
 
 def prepare(stage: Stage, plan: Plan, excerpt: Excerpt) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from e2e.kube import Kube, Manifest
+from e2e.kube import Kube, Manifest, is_ready
 from e2e.served import served
 from e2e.tests.stage import POOL
 from larder.api.names import COMPONENT_LABEL, POOL_LABEL, TRITON
@@ -41,8 +41,10 @@ class Watch:
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Look until told to end; an API server that does not answer is asked again."""
-        while not self._ended.wait(EVERY_SECONDS):
+        """Look until told to end, and once more then; an API server that does not answer is asked again."""
+        is_last = False
+        while not is_last:
+            is_last = self._ended.wait(EVERY_SECONDS)
             with suppress(LarderError):
                 self.samples.append(look(self.kube))
 
@@ -60,20 +62,17 @@ def look(kube: Kube) -> Sample:
     return Sample(
         time.time(),
         len(pods),
-        sum(is_ready(pod) for pod in pods),
+        sum(is_ready(pod) and not _goes(pod) for pod in pods),
         len(frozenset().union(*held)),
         sum(len(models) for models in held),
         None if used is None else parse_bytes("status.memoryUsed", used, allow_zero=True),
         None if budget is None else parse_bytes("status.memoryBudget", budget, allow_zero=True),
-        sum("deletionTimestamp" in pod["metadata"] for pod in pods),
+        sum(map(_goes, pods)),
     )
 
 
-def is_ready(pod: Manifest) -> bool:
-    """Return whether the cluster counts the pod as ready, and it is not to go."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-    return ready and "deletionTimestamp" not in pod["metadata"]
+def _goes(pod: Manifest) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 @contextmanager
