@@ -42,6 +42,7 @@ def begin_load(state: PoolState, book: PodBook, action: Load) -> None:
 async def load(state: PoolState, book: PodBook, model: str) -> None:
     """Load a model whose placement is Loading."""
     container, began = book.adopted, state.clock.monotonic()
+    book.ended.pop(model, None)
     try:
         state.fence.check()
         await state.control(book).load(model, state.pool.loading.load_timeout_seconds)

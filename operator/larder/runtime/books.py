@@ -77,6 +77,8 @@ class PodBook:
     silent: bool = False
     """It does not answer, though nobody says that it is gone."""
     unreturned: str = ""
+    ended: dict[str, float] = field(default_factory=dict)
+    """Models whose own process the meter saw and sees no more, by when on the monotonic clock."""
     ledger: Ledger = field(default_factory=Ledger)
     is_metered: bool = False
     withheld_bytes: int = 0
@@ -118,6 +120,7 @@ class PodBook:
         self.unmanaged.clear()
         self.reloading.clear()
         self.changing.clear()
+        self.ended.clear()
 
     def move(self, model: str, state: PlacementState, now_seconds: float) -> None:
         """Note a placement's next state."""

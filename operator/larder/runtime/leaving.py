@@ -71,18 +71,27 @@ async def unload(state: PoolState, book: PodBook, model: str, counted: bool = Fa
 
 
 async def await_gone(state: PoolState, book: PodBook, model: str) -> None:
-    """Wait until Triton shows that the model is gone; past the timeout the pod is Leaking until then."""
+    """Wait until the model is gone; past the timeout the pod is Leaking until then.
+
+    Triton shows it, but for a model whose own process died: of that one the unload never ends, its memory is back,
+    and a load brings it back.
+    """
     await _await_gone(state, book, model, await is_counted(state, book, model))
 
 
 async def _await_gone(state: PoolState, book: PodBook, model: str, counted: bool) -> None:
     deadline = state.clock.monotonic() + state.pool.loading.unload_timeout_seconds
     async for is_gone in follow_leaving(state, book, model, counted):
-        if is_gone:
+        if is_gone or _has_ended(state, book, model):
             return
         if state.clock.monotonic() > deadline:
             _note_leak(state, book, model)
             await asyncio.sleep(state.timings.leaking_pause)
+
+
+def _has_ended(state: PoolState, book: PodBook, model: str) -> bool:
+    ended = book.ended.get(model)
+    return ended is not None and state.clock.monotonic() - ended >= state.timings.dead_unload
 
 
 async def _end(state: PoolState, book: PodBook, model: str, counted: bool = False) -> None:

@@ -245,6 +245,8 @@ class Metering:
         if kills is not None and link.kills is not None and kills > link.kills:
             link.killed_seconds = now
         gone = [name for name in link.own if name not in use.models]
+        ended = {name: link.book.ended.get(name, now) for name in (*link.book.ended, *gone)}
+        link.book.ended = {name: since for name, since in ended.items() if name not in use.models}
         limit = memory_limit(self._state.pool)
         near = limit is None or link.most_bytes > NEAR_LIMIT_SHARE * limit
         if near and now - link.killed_seconds <= KILL_SECONDS:
