@@ -9,9 +9,7 @@ Each Envoy has one worker. It needs root, for Triton's root file system, and no 
 """
 
 import itertools
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +65,7 @@ def main(rounds: int, seconds: float, quick: bool, only: str, scale: bool, check
     """Measure what the gateway costs and print the table."""
     console = Console(highlight=False, width=max(Console().width, 210))
     rounds, seconds = (5, 0.5) if quick else (max(5, rounds), seconds)
-    need_h2load()
+    parts.need("h2load", "nghttp2-client")
     with tempfile.TemporaryDirectory(prefix="larder-bench-") as name:
         found = measure(Path(name), [load for load in loads(Path(name)) if only in load.name], rounds, seconds)
     console.print(table(found))
@@ -79,13 +77,6 @@ def main(rounds: int, seconds: float, quick: bool, only: str, scale: bool, check
         console.print(gateway_scale.measure(windows=1 if quick else 5), soft_wrap=True)
     if check and broken:
         sys.exit(1)
-
-
-def need_h2load() -> None:
-    """Install the load generator where it is not there."""
-    if shutil.which("h2load") is None:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "nghttp2-client"], check=True)
 
 
 def loads(folder: Path) -> list[Load]:

@@ -11,10 +11,8 @@ import contextlib
 import copy
 import itertools
 import json
-import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from importlib import resources
@@ -22,14 +20,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import urllib3
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from urllib3.exceptions import HTTPError
 
 from benchmarks import gateway_parts as parts
-from benchmarks.gateway import MODEL, PROTOCOLS, http_header, loads, need_h2load, url_at
+from benchmarks.gateway import MODEL, PROTOCOLS, http_header, loads, url_at
 from benchmarks.gateway_load import Load, send
 from larder.errors import UnavailableError
 from larder.gateway import envoy
@@ -47,18 +43,11 @@ CONTROL_SECONDS: Final = 120.0
 @click.option("--requests", "count", default=400, show_default=True, help="Requests counted of each kind.")
 def main(count: int) -> None:
     """Count, and print what each part adds."""
-    need_h2load()
-    need_valgrind()
+    parts.need("h2load", "nghttp2-client")
+    parts.need("valgrind", "valgrind")
     with tempfile.TemporaryDirectory(prefix="larder-bench-") as name:
         found = measure(Path(name), count)
     Console(highlight=False).print(table(found))
-
-
-def need_valgrind() -> None:
-    """Install valgrind where it is not there."""
-    if shutil.which("valgrind") is None:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "valgrind"], check=True)
 
 
 def ways(pool: Config, plain: Config) -> dict[str, Config]:
@@ -131,23 +120,11 @@ def counted(config: Config, folder: Path) -> Iterator[Counter]:
     argv = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={output}"]
     argv += ["--smc-check=all-non-file", binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1"]
     with parts.running([*argv, "-l", "warning"], log) as process:
-        _until_ready(log)
+        ready = f"http://{parts.POOL}:8000/v2/models/{MODEL}/ready"
+        parts.until_answered(ready, process, log, START_SECONDS)
         yield Counter(process, output)
     for dump in folder.glob("callgrind.out*"):
         dump.unlink()
-
-
-def _until_ready(log: Path) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        with contextlib.suppress(HTTPError):
-            answer = urllib3.request(
-                "GET", f"http://{parts.POOL}:8000/v2/models/{MODEL}/ready", timeout=5, retries=False
-            )
-            if answer.status == 200:
-                return
-        time.sleep(0.2)
-    raise UnavailableError(f"Envoy under callgrind did not answer: {log.read_text()[-2000:]}")
 
 
 def _managers(config: Config) -> list[tuple[str, Config]]:

@@ -9,6 +9,7 @@ router, to one cluster of one endpoint.
 import contextlib
 import copy
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from e2e.cluster import builder, images
 from e2e.cluster.progress import Progress
 from e2e.cluster.settings import from_environment
 from e2e.cluster.store import produced
+from e2e.processes import end
 from larder.errors import UnavailableError
 from larder.gateway import envoy
 from larder.gateway.settings import Settings
@@ -77,20 +79,22 @@ def running(argv: Sequence[str | Path], log: Path) -> Iterator[Process]:
         try:
             yield Process(popen)
         finally:
-            popen.terminate()
-            try:
-                popen.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                popen.kill()
-                popen.wait()
+            end(popen, STOP_SECONDS)
 
 
-def until_answered(url: str, process: Process, log: Path) -> None:
+def need(program: str, package: str) -> None:
+    """Install a program's Debian package where it is not there."""
+    if shutil.which(program) is None:
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(["apt-get", "install", "-y", "-qq", package], check=True)
+
+
+def until_answered(url: str, process: Process, log: Path, timeout_seconds: float = START_SECONDS) -> None:
     """Wait for 200. Raises UnavailableError with the end of the program's log."""
-    until = time.monotonic() + START_SECONDS
+    until = time.monotonic() + timeout_seconds
     while time.monotonic() < until and process.popen.poll() is None:
         with contextlib.suppress(HTTPError):
-            if urllib3.request("GET", url, timeout=1.0, retries=False).status == 200:
+            if urllib3.request("GET", url, timeout=5.0, retries=False).status == 200:
                 return
         time.sleep(0.05)
     raise UnavailableError(f"{url} did not answer: {log.read_text()[-2000:]}")

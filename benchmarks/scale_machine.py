@@ -22,6 +22,7 @@ from e2e.cluster.command import run
 from e2e.cluster.settings import REPOSITORY, Settings
 from e2e.cluster.store import write
 from e2e.kube import WaitTimeoutError
+from e2e.processes import end
 from larder.api import names
 
 POD_NETWORK: Final = "10.64.0.0/16"
@@ -150,12 +151,7 @@ def program(
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, STOP_SECONDS)
 
 
 def until(holds: Callable[[], bool], timeout_seconds: float, what: str) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, Final
 
+from e2e.processes import end
 from larder.errors import UnavailableError
 
 START_SECONDS: Final = 20.0
@@ -33,7 +34,7 @@ def forward(kubectl: Sequence[str], namespace: str, target: str, ports: Sequence
             threading.Thread(target=_drain, args=(process,), daemon=True).start()
             yield local_ports
         finally:
-            _end(process)
+            end(process, STOP_SECONDS)
 
 
 def _local_ports(process: subprocess.Popen[bytes], count: int, complaints: IO[bytes]) -> dict[int, int]:
@@ -60,12 +61,3 @@ def _drain(process: subprocess.Popen[bytes]) -> None:
     with process.stdout as lines:
         for _ in lines:
             pass
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from tests.adapters.serving import on_loopback
+
 LOADED = ("READY", "UNLOADING")
 
 
@@ -18,10 +20,7 @@ class FakeCounters:
     async def __aenter__(self):
         app = web.Application()
         app.router.add_get("/metrics", self._page)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, self.address = await on_loopback(app)
         return self
 
     async def __aexit__(self, *exception):

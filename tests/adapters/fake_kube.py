@@ -14,6 +14,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from larder.adapters.kube.client import KubeClient
+from tests.adapters.serving import on_loopback
 
 KINDS = {
     "pods": ("v1", "Pod"),
@@ -50,11 +51,8 @@ class FakeKube:
         self._watches = set()
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, address = await on_loopback(app)
+        self.url = f"http://{address}"
         return self
 
     async def __aexit__(self, *exception):

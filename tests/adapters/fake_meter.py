@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from larder.api.metering import READ_PATH, STREAM_PATH, ContainerUse, Reading, encode
+from tests.adapters.serving import on_loopback
 
 MIB = 2**20
 LOADED = ("READY", "UNLOADING")
@@ -34,10 +35,7 @@ class FakeMeter:
         return self
 
     async def start(self, app):
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, self.address = await on_loopback(app)
 
     async def __aexit__(self, *exception):
         await self.stop()

@@ -6,6 +6,8 @@ import time
 
 from aiohttp import web
 
+from tests.adapters.serving import on_loopback
+
 
 class FakePromSeries:
     """One scraped counter: its labels, and its value at each time in seconds."""
@@ -27,10 +29,8 @@ class FakePrometheus:
         app = web.Application()
         app.router.add_get("/api/v1/query", self._query)
         app.router.add_get("/api/v1/query_range", self._range)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, address = await on_loopback(app)
+        self.url = f"http://{address}"
         return self
 
     async def __aexit__(self, *exception):

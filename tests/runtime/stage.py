@@ -41,6 +41,7 @@ from tests.adapters.fake_counters import FakeCounters
 from tests.adapters.fake_kube import FakeKube
 from tests.adapters.fake_meter import FakeMeter
 from tests.adapters.fake_triton import KEY, FakeModel, FakeTriton
+from tests.adapters.serving import on_loopback
 from tests.runtime import builders
 
 TOKEN = "token-of-tests"
@@ -73,10 +74,7 @@ class FakeGateway:
         self._sockets, self._heard, self._waiting = set(), asyncio.Condition(), {}
         app = web.Application()
         app.router.add_get("/v1/demand", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, self.address = await on_loopback(app)
         return self
 
     async def __aexit__(self, *exception):
@@ -250,6 +248,16 @@ class Stage:
             await gateway.ask(name)
             await self.phase(name, "Ready")
             await gateway.ask(name, 0)
+
+    async def measured(self, name, **spec):
+        """Start with one small model that is ready and was seen to execute in 50 ms."""
+        await self.model(name, copies={"min": 1}, memory="10Mi", **spec)
+        triton = await self.triton(**{name: FakeModel(execution_seconds=0.05)})
+        await self.gateway()
+        await self.start()
+        await self.phase(name, "Ready")
+        triton.models[name].executed = 10
+        await self.kube.until(lambda _: self.status(name).get("executionSeconds") == 0.05)
 
     async def triton(self, name="t0", created=None, metered=False, counters=False, **models):
         """Put a running Triton pod on the stage; its models are in the repository. `counters`: it shows metrics."""

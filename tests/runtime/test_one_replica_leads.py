@@ -10,6 +10,7 @@ from larder.runtime.leadership import Leadership, NotLeadingError
 from larder.runtime.status_writer import StatusWriter
 from tests.adapters.fake_kube import FakeKube
 from tests.runtime import builders
+from tests.runtime.written import Written
 
 
 class Clock:
@@ -180,7 +181,7 @@ async def test_a_leader_that_was_stopped_past_its_deadline_begins_a_new_term_tho
 
 async def test_status_that_is_due_when_leadership_ends_ends_nothing_else():
     _, _, (one, _) = candidates()
-    target = Target()
+    target = Written()
     writer = StatusWriter(target, one.check, Clock())
     task = asyncio.create_task(writer.run())
     for name in ("a", "b"):
@@ -191,15 +192,6 @@ async def test_status_that_is_due_when_leadership_ends_ends_nothing_else():
             await asyncio.sleep(0)
     assert not task.done() and target.written == ["b"]
     task.cancel()
-
-
-class Target:
-    def __init__(self):
-        self.written = []
-
-    async def apply(self, manifest, subresource=None):
-        self.written.append(manifest["metadata"]["name"])
-        return manifest
 
 
 async def test_the_lease_on_the_api_server_names_its_holder_and_counts_its_changes():

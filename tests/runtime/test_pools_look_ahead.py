@@ -37,13 +37,7 @@ async def test_a_model_that_is_asked_for_regularly_is_loaded_ahead():
 async def scaled(stage):
     """A pool of 1 to 4 pods that asks for all of them: one is busy three times over."""
     await stage.pool(pods={"min": 1, "max": 4})
-    await stage.model("a", slo=SLO, copies={"min": 1}, memory="10Mi")
-    triton = await stage.triton(a=FakeModel(execution_seconds=0.05))
-    await stage.gateway()
-    await stage.start()
-    await stage.phase("a", "Ready")
-    triton.models["a"].executed = 10
-    await stage.kube.until(lambda _: stage.status("a").get("executionSeconds") == 0.05)
+    await stage.measured("a", slo=SLO)
     assert asked_pods(stage) == 1
 
 

@@ -146,13 +146,7 @@ async def test_a_counter_of_the_past_that_leaps_a_millionfold_asks_for_no_more_p
         server.series = [Series(leap, model="a")]
         async with Stage(replace(OFTEN, statistics=0.02), Prometheus(Source(server.url))) as stage:
             await stage.pool(pods={"min": 1, "max": 4})
-            await stage.model("a", slo={"latency": "200ms"}, copies={"min": 1}, memory="10Mi")
-            triton = await stage.triton(a=FakeModel(execution_seconds=0.05))
-            await stage.gateway()
-            await stage.start()
-            await stage.phase("a", "Ready")
-            triton.models["a"].executed = 10
-            await stage.kube.until(lambda _: stage.status("a").get("executionSeconds") == 0.05)
+            await stage.measured("a", slo={"latency": "200ms"})
             await stage.kube.until(lambda _: told(stage)[0] == "True")
             for _ in range(15):
                 await stage.counted(a=1)

@@ -4,26 +4,16 @@ from contextlib import asynccontextmanager
 from larder.adapters.kube.resources import MODELS, POOLS
 from larder.runtime.status_writer import StatusWriter
 from tests.runtime import builders
+from tests.runtime.written import Written
 
 COLD = {"phase": "Cold"}
 READY = {"phase": "Ready", "placements": [{"pod": "p"}]}
 
 
-class Target:
-    """An API server that notes what is written, in order."""
-
-    def __init__(self):
-        self.written = []
-
-    async def apply(self, manifest, subresource=None):
-        self.written.append(manifest["metadata"]["name"])
-        return manifest
-
-
 @asynccontextmanager
 async def writing(wants):
     """Everything is wanted before the first is written."""
-    target = Target()
+    target = Written()
     writer = StatusWriter(target, lambda: None, lambda: 0.0)
     for resource, name, present, status in wants:
         made = builders.model(name) if resource is MODELS else builders.pool(name)
