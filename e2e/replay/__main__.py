@@ -16,7 +16,7 @@ from e2e.replay.excerpt import Excerpt, read
 from e2e.replay.plan import FULL, PODS_MAX, SHORT, Plan
 from e2e.replay.run import Seen, play_on
 from e2e.replay.simulated import Simulation
-from e2e.replay.timeline import steps, table
+from e2e.replay.timeline import clock, resizings, steps, table
 from e2e.replay.verdict import Verdict, figures
 from e2e.saying import CONSOLE, say
 from e2e.tests.stage import Stage
@@ -88,6 +88,9 @@ def show(plan: Plan, excerpt: Excerpt, seen: Seen, verdict: Verdict, picture: Pa
     objectives, seconds = setting.objectives(excerpt), excerpt.workload.duration_seconds
     CONSOLE.print(table(steps(seen, seconds, STEPS, objectives), plan.cut.compression, plan.cut.first_minute))
     CONSOLE.print(compared(seen, verdict))
+    for where, found in (("cluster", resizings(seen.samples)), ("simulator", verdict.foretold.resizings)):
+        for at_seconds, why in found:
+            CONSOLE.print(f"{where}, {clock(at_seconds)}: {why}")
     title = (
         f"{excerpt.source}, {plan.cut.minutes} minutes in {seconds / 60:.0f}: {len(excerpt.workload.names)} models, "
         f"memory for a third in a pod\n{verdict.last_line().removeprefix('replay: ')}"

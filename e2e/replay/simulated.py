@@ -29,6 +29,8 @@ class Figures:
     cold_share: float
     loads: int
     pod_seconds: float
+    resizings: tuple[tuple[float, str], ...] = ()
+    """When the number of pods was changed, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Simulation:
             scale_down_after_seconds=plan.scale_down_seconds,
             as_in_operator=True,
         )
-        return self._figures(LarderPolicy(self.workload, options), PODS_MIN)
+        policy = LarderPolicy(self.workload, options)
+        return replace(self._figures(policy, PODS_MIN), resizings=tuple(policy.resizings))
 
     def feasible(self) -> float:
         """What the most pods from the start and clairvoyant placement attain."""

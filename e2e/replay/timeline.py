@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.table import Table
 
@@ -34,6 +35,17 @@ class Step:
         return self.met / self.requests if self.requests else None
 
 
+def resizings(samples: Sequence[Sample]) -> tuple[tuple[float, str], ...]:
+    """When the pool was seen to have another number of pods that stay, and what it said of it then."""
+    pairs = pairwise(samples)
+    return tuple((two.at_seconds, two.why) for one, two in pairs if one.pods - one.going != two.pods - two.going)
+
+
+def clock(seconds: float) -> str:
+    """Return `2:05` for 125 seconds."""
+    return f"{int(seconds) // 60}:{int(seconds % 60):02}"
+
+
 def steps(seen: Seen, seconds: float, count: int, objectives: Sequence[Objective]) -> tuple[Step, ...]:
     """Cut a run of so many seconds into `count` steps."""
     width, found = seconds / count, []
@@ -63,7 +75,7 @@ def table(found: Sequence[Step], compression: float, first_minute: int) -> Table
         minute = first_minute + step.from_seconds * compression / 60.0
         attained = "-" if step.attainment is None else f"{step.attainment:.1%}"
         made.add_row(
-            _clock(step.from_seconds),
+            clock(step.from_seconds),
             f"{int(minute) // 60:02}:{int(minute) % 60:02}",
             f"{step.per_second:.1f}",
             str(step.cold),
@@ -81,7 +93,3 @@ def _pool(sample: Sample | None) -> tuple[str, ...]:
         memory = f"{sample.used_bytes / 2**20:.0f}/{sample.budget_bytes / 2**20:.0f}"
     pods = f"{sample.ready}" if sample.ready == sample.pods else f"{sample.ready}/{sample.pods}"
     return str(sample.resident), str(sample.copies), memory, pods
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

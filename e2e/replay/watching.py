@@ -10,7 +10,7 @@ from typing import Final
 
 from e2e.kube import Kube, Manifest, is_ready
 from e2e.served import served
-from e2e.tests.stage import POOL
+from e2e.tests.stage import POOL, condition_of
 from larder.api.names import COMPONENT_LABEL, POOL_LABEL, TRITON
 from larder.api.quantities import parse_bytes
 from larder.errors import LarderError
@@ -30,6 +30,8 @@ class Sample:
     used_bytes: int | None
     budget_bytes: int | None
     going: int = 0
+    why: str = ""
+    """What the pool says of the number of its pods."""
 
 
 @dataclass(slots=True)
@@ -56,7 +58,8 @@ class Watch:
 def look(kube: Kube) -> Sample:
     """Return the pool as the API server shows it now."""
     pods = kube.all("Pod", selector=f"{POOL_LABEL}={POOL},{COMPONENT_LABEL}={TRITON}")
-    status = (kube.get("ModelPool", POOL) or {}).get("status") or {}
+    pool = kube.get("ModelPool", POOL)
+    status = (pool or {}).get("status") or {}
     held = [served(pod) for pod in pods]
     used, budget = status.get("memoryUsed"), status.get("memoryBudget")
     return Sample(
@@ -68,6 +71,7 @@ def look(kube: Kube) -> Sample:
         None if used is None else parse_bytes("status.memoryUsed", used, allow_zero=True),
         None if budget is None else parse_bytes("status.memoryBudget", budget, allow_zero=True),
         sum(map(_goes, pods)),
+        condition_of(pool, "Autoscaling").get("message", ""),
     )
 
 

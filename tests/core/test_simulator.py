@@ -117,8 +117,20 @@ def test_as_in_the_operator_a_burst_brings_a_pod_within_seconds() -> None:
     trace = workload([*np.arange(5.0, 300.0, 20.0), *np.arange(300.0, 400.0, 0.06)], load=2.0, duration=400.0)
     told = Options(standard_objectives(trace), 0.0, 0.99, most_pods=3, scale_every_seconds=2.0, as_in_operator=True)
     world = World(trace, Hardware(100, 1, start_seconds=5.0))
-    world.run(LarderPolicy(trace, told))
+    policy = LarderPolicy(trace, told)
+    world.run(policy)
     assert 300.0 < sorted(world.born.values())[1] < 320.0
+    (at_seconds, why), *_ = policy.resizings
+    assert 300.0 < at_seconds < 320.0
+    assert "from 1 to 2 pods" in why
+
+
+def test_as_in_the_operator_times_of_a_model_are_known_from_its_first_load_on() -> None:
+    trace = workload([10.0], [500.0], load=7.0, duration=100.0)
+    policy = LarderPolicy(trace, Options(as_in_operator=True))
+    World(trace, Hardware(100, 1)).run(policy)
+    known = {name: model.load_seconds and model.load_seconds.mean for name, model in policy._models.items()}
+    assert list(known.values()) == [7.0, None]
 
 
 @pytest.mark.parametrize("kind", list(Arrivals))

@@ -14,7 +14,7 @@ from e2e.replay.plan import FULL, PODS_MAX, SHORT, Plan
 from e2e.replay.playing import Played, play
 from e2e.replay.run import Measures, Seen
 from e2e.replay.simulated import Figures, Fixed, Simulation
-from e2e.replay.timeline import steps, table
+from e2e.replay.timeline import resizings, steps, table
 from e2e.replay.verdict import Verdict, figures, is_met
 from e2e.replay.watching import Sample, pod_seconds, stop_seconds
 from larder.core.simulation.workload import Workload
@@ -168,3 +168,13 @@ def test_timeline_and_plot_show_a_run(excerpt: Excerpt, tmp_path: Path) -> None:
     plot.draw(tmp_path / "run.png", "a run", found, looks, PODS_MAX)
     assert (tmp_path / "run.png").stat().st_size > 10_000
     assert figures(seen, objectives).cold_share == pytest.approx(1 / 20)
+
+
+def test_each_change_of_the_number_of_pods_is_told_with_what_the_pool_said_of_it() -> None:
+    samples = [
+        replace(sample(1.0, 1), why="one"),
+        replace(sample(2.0, 2), why="a burst"),
+        replace(sample(3.0, 2), going=1, why="quiet"),
+        replace(sample(4.0, 1), why="quiet"),
+    ]
+    assert resizings(samples) == ((2.0, "a burst"), (3.0, "quiet"))

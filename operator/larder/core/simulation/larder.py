@@ -31,6 +31,7 @@ from larder.core.snapshot import (
     Snapshot,
     Waiting,
 )
+from larder.core.worth import ASSUMED_LOAD_SECONDS
 
 LOOK_EVERY_SECONDS = 5.0
 """How often the plan is made when nothing happens; the operator's loop is no slower."""
@@ -57,8 +58,9 @@ class Options:
     scale_every_seconds: float = SCALE_EVERY_SECONDS
     scale_down_after_seconds: float = SETTLE_SECONDS
     as_in_operator: bool = False
-    """Also what the operator has beside counts per interval: present rates, by which bursts are seen within seconds,
-    and no opinion on models that were never asked for until it has watched for long enough.
+    """Also what the operator has beside counts per interval: present rates, by which bursts are seen within seconds;
+    no opinion on models that were never asked for until it has watched for long enough; and no measured times of a
+    model before its first load.
     """
 
 
@@ -128,11 +130,14 @@ class Counted:
 
 
 class LarderPolicy:
-    """Gathers a snapshot of the world, plans, applies: until a plan has nothing more to do at this moment."""
+    """Gathers a snapshot of the world, plans, applies: until a plan has nothing more to do at this moment.
+
+    `resizings`: when the number of pods was changed, and why.
+    """
 
     def __init__(self, workload: Workload, options: Options | None = None) -> None:
         options = options or Options()
-        self._models = declare(workload, options)
+        self._measured = self._models = declare(workload, options)
         self._names = workload.names
         self._numbers = {name: n for n, name in enumerate(workload.names)}
         self._catalog = make_catalog(self._models, 1, 1.0)
@@ -145,9 +150,19 @@ class LarderPolicy:
         self._scale_at = 0.0
         self._scaled_at: float | None = None
         self._load_seconds, self._execution = np.array(workload.load_seconds), np.array(workload.execution_seconds)
+        self.resizings: list[tuple[float, str]] = []
         self._experience = Experience()
         self._shortfalls = Shortfalls(options.interval_seconds)
         self._counted = Counted(workload, options.objectives)
+        if options.as_in_operator:
+            self._know({n: replace(m, load_seconds=None, execution_seconds=None) for n, m in self._models.items()})
+
+    def _know(self, models: dict[str, Model]) -> None:
+        """Go on with what is known of the models now."""
+        self._models = models
+        self._catalog = make_catalog(models, 1, ASSUMED_LOAD_SECONDS)
+        self._load_seconds = np.empty(len(models))
+        self._load_seconds[self._order] = self._catalog.load_seconds
 
     def decide(self, world: World) -> None:
         """Play one moment."""
@@ -272,16 +287,20 @@ class LarderPolicy:
             self._shortfalls.take(world.now, pods, requests, missed, predicted)
         return replace(snapshot, shortfalls=self._shortfalls.factors(world.now))
 
-    def _scale(self, world: World, pods: int) -> None:
+    def _scale(self, world: World, action: Scale) -> None:
         """More pods; those that start already can't be called off here."""
-        self._scaled_at = world.now
-        while len(world.pods) + len(world.starting) < pods:
+        self._resized(world, action.message)
+        while len(world.pods) + len(world.starting) < action.pods:
             world.add_pod(world.hardware.start_seconds)
 
-    def _retire(self, world: World, pod: int) -> None:
+    def _retire(self, world: World, action: Retire) -> None:
         """A pod that is chosen to go is gone at once: its models are not moved here."""
+        self._resized(world, action.message)
+        world.remove_pod(int(action.pod[1:]))
+
+    def _resized(self, world: World, why: str) -> None:
         self._scaled_at = world.now
-        world.remove_pod(pod)
+        self.resizings.append((world.now, why))
 
     def _refresh(self, world: World) -> None:
         for key in world.changed:
@@ -294,6 +313,9 @@ class LarderPolicy:
                 self._placements.pop(key, None)
                 continue
             self._placements[key] = Placement(self._names[model], f"p{pod}", state, world.sizes[model], since)
+        ready = {self._names[model] for model, _ in world.changed if world.ready[model]}
+        if new := {name: self._measured[name] for name in ready if self._models[name] is not self._measured[name]}:
+            self._know(self._models | new)
         world.changed.clear()
 
     def _apply(self, world: World, decided: Plan, appraisal: Appraisal) -> bool:
@@ -308,9 +330,9 @@ class LarderPolicy:
                 world.evict(self._numbers[action.model], int(action.pod[1:]))
                 drained = True
             elif isinstance(action, Scale):
-                self._scale(world, action.pods)
+                self._scale(world, action)
             elif isinstance(action, Retire):
-                self._retire(world, int(action.pod[1:]))
+                self._retire(world, action)
         return drained
 
 
