@@ -11,10 +11,11 @@ LOADED = ("READY", "UNLOADING")
 
 @dataclass
 class FakeCounters:
-    """Shows the models of a fake Triton; `broken`: with an error instead."""
+    """Shows the models of a fake Triton; `broken`: with an error instead; `late`: so many times, then no more."""
 
     models: dict
     broken: bool = False
+    late: int = 0
     address: str = ""
 
     async def __aenter__(self):
@@ -32,4 +33,8 @@ class FakeCounters:
         lines += [f'nv_inference_request_success{{model="{name}",version="1"}} 0' for name in shown]
         # This one stays when a model has left.
         lines += [f'nv_inference_request_failure{{model="{name}",reason="OTHER"}} 0' for name in self.models]
-        return web.Response(text="\n".join(lines) + "\n", status=500 if self.broken else 200)
+        return web.Response(text="\n".join(lines) + "\n", status=500 if self._fails() else 200)
+
+    def _fails(self):
+        self.late -= 1
+        return self.broken or self.late >= 0

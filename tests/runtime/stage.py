@@ -143,7 +143,7 @@ class Stage:
 
     def __init__(self, timings=QUICK, metrics=None):
         self.timings, self.metrics = timings, metrics
-        self.tritons, self.gateways, self.meters = {}, {}, {}
+        self.tritons, self.gateways, self.meters, self.counters = {}, {}, {}, {}
         self._addresses = {}
         self.skipped_seconds = 0.0
         """Time that went by on all clocks at once."""
@@ -267,6 +267,7 @@ class Stage:
         if counters:
             shown = await self._stack.enter_async_context(FakeCounters(server.models))
             self._addresses[f"metrics of {ip}:{names.GRPC_PORT}"] = shown.address
+            self.counters[name] = shown
         if metered:
             meter = await self._stack.enter_async_context(FakeMeter(name, TOKEN, server.models))
             self._addresses[f"{ip}:{names.METER_PORT}"] = meter.address

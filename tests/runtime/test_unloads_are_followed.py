@@ -31,6 +31,25 @@ async def test_the_repository_is_not_listed_for_an_unload_that_the_metrics_show(
         assert len(triton.named("index")) == 1
 
 
+async def test_metrics_that_are_late_now_and_then_do_not_have_the_repository_listed():
+    async with Stage() as stage:
+        gate = asyncio.Event()
+        await stage.pool()
+        await stage.model("a")
+        triton = await stage.triton(counters=True, a=FakeModel(unload_gate=gate))
+        gateway = await stage.gateway()
+        await stage.start()
+        await stage.served(gateway, "a")
+        stage.counters["t0"].late = 2
+        await stage.kube.remove("models", "a")
+        await triton.until(lambda t: t.models["a"].state == "UNLOADING")
+        stage.counters["t0"].late = 2
+        gate.set()
+        await stage.routable("t0")
+        await triton.until(lambda t: t.models["a"].state == "UNAVAILABLE")
+        assert len(triton.named("index")) == 1
+
+
 async def test_the_index_tells_of_an_unload_where_there_are_no_metrics():
     async with Stage() as stage:
         triton = await evicted(stage, counters=False)

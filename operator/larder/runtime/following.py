@@ -13,6 +13,8 @@ _T = TypeVar("_T")
 
 METRICS_SECONDS: Final = 0.5
 """Metrics that take longer tell nothing."""
+READS: Final = 3
+"""Metrics that so many times in a row told nothing are asked no more: a busy server may be late now and then."""
 
 
 async def follow_index(state: PoolState, book: PodBook, model: str) -> AsyncIterator[IndexEntry]:
@@ -33,12 +35,12 @@ async def follow_leaving(state: PoolState, book: PodBook, model: str, counted: b
     """Yield again and again whether a model that leaves is gone.
 
     By the metrics where they were seen to have counters of it (`counted`): each look at the index lists the whole
-    repository. By the index where not, or as soon as the metrics tell nothing.
+    repository. By the index where not, or as soon as the metrics tell nothing any more.
     """
 
     async def look() -> bool:
         nonlocal counted
-        found = await state.control(book).counted(METRICS_SECONDS) if counted else None
+        found = await _read_counted(state, book) if counted else None
         if found is not None:
             return model not in found
         counted = False
@@ -51,8 +53,18 @@ async def follow_leaving(state: PoolState, book: PodBook, model: str, counted: b
 
 async def is_counted(state: PoolState, book: PodBook, model: str) -> bool:
     """Whether the metrics have counters of the model."""
-    found = await state.control(book).counted(METRICS_SECONDS)
+    found = await _read_counted(state, book)
     return found is not None and model in found
+
+
+async def _read_counted(state: PoolState, book: PodBook) -> frozenset[str] | None:
+    """The models that the metrics have counters of; None where they tell nothing."""
+    for pause in state.timings.index_pauses[: READS - 1]:
+        found = await state.control(book).counted(METRICS_SECONDS)
+        if found is not None:
+            return found
+        await asyncio.sleep(pause)
+    return await state.control(book).counted(METRICS_SECONDS)
 
 
 async def _again(state: PoolState, book: PodBook, look: Callable[[], Awaitable[_T]]) -> AsyncIterator[_T]:
