@@ -4,8 +4,8 @@ from dataclasses import replace
 from tests.runtime.stage import QUICK, FakeModel, Stage
 
 
-async def evicted(stage, counters):
-    """A model that leaves for another one, and its Triton; it takes a while to leave."""
+async def evicted(stage, counters, late=0):
+    """A model that leaves for another one, and its Triton; it takes a while to leave. Some pages may come late."""
     gate = asyncio.Event()
     await stage.pool(memory={"budget": "100Mi", "defaultModelMemory": "100Mi", "highWatermark": 100})
     for name in "ab":
@@ -16,6 +16,8 @@ async def evicted(stage, counters):
     await gateway.ask("a")
     await stage.phase("a", "Ready")
     await gateway.ask("a", 0)
+    if counters:
+        stage.counters["t0"].late = late
     await gateway.ask("b")
     await stage.phase("a", "Unloading")
     assert triton.named("load") == ["a"]
@@ -33,20 +35,7 @@ async def test_the_repository_is_not_listed_for_an_unload_that_the_metrics_show(
 
 async def test_metrics_that_are_late_now_and_then_do_not_have_the_repository_listed():
     async with Stage() as stage:
-        gate = asyncio.Event()
-        await stage.pool()
-        await stage.model("a")
-        triton = await stage.triton(counters=True, a=FakeModel(unload_gate=gate))
-        gateway = await stage.gateway()
-        await stage.start()
-        await stage.served(gateway, "a")
-        stage.counters["t0"].late = 2
-        await stage.kube.remove("models", "a")
-        await triton.until(lambda t: t.models["a"].state == "UNLOADING")
-        stage.counters["t0"].late = 2
-        gate.set()
-        await stage.routable("t0")
-        await triton.until(lambda t: t.models["a"].state == "UNAVAILABLE")
+        triton = await evicted(stage, counters=True, late=2)
         assert len(triton.named("index")) == 1
 
 
