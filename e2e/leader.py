@@ -1,6 +1,7 @@
 """Which of the operator's replicas leads, as the Lease says it, and its process on this machine."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from e2e import chart
 from e2e.churn import host
@@ -35,6 +36,22 @@ def until_another(kube: Kube, former: Leader, timeout_seconds: float) -> None:
         return _holder(lease) not in {"", former.identity}
 
     kube.within(chart.NAMESPACE).until("Lease", LEASE_NAME, holds, timeout_seconds, "another one leads")
+
+
+def until_heard_of(kube: Kube, timeout_seconds: float) -> None:
+    """Wait until the leader and every node have renewed their Leases from now on. Raises WaitTimeoutError.
+
+    After the API server was away it tells everything as it was before, and marks nodes that it does not hear of.
+    """
+    now = datetime.now(UTC)
+
+    def is_renewed(lease: Manifest | None) -> bool:
+        told = ((lease or {}).get("spec") or {}).get("renewTime")
+        return told is not None and datetime.fromisoformat(told) > now
+
+    nodes = [("kube-node-lease", node["metadata"]["name"]) for node in kube.all("Node")]
+    for namespace, name in ((chart.NAMESPACE, LEASE_NAME), *nodes):
+        kube.within(namespace).until("Lease", name, is_renewed, timeout_seconds, f"{name} renewed its Lease")
 
 
 def _holder(lease: Manifest | None) -> str:

@@ -81,6 +81,7 @@ def api_server_away(scene: Scene, away_seconds: float) -> None:
     """The API server is killed, stays away, and is started again."""
     with lifecycle.without_api_server(scene.settings):
         time.sleep(away_seconds)
+    leader.until_heard_of(scene.stage.target.kube, RECOVERED_SECONDS)
     _until_ready(scene)
 
 
