@@ -176,7 +176,7 @@ def test_where_no_surge_is_allowed_a_leaking_pod_goes_first_and_comes_back() -> 
 def test_a_pool_without_pods_gets_one_for_the_first_request() -> None:
     seen = snapshot([model("a")], [], [], [waiting("a", 3)], asked_pods=0, min_pods=0)
     (step,) = steps(seen)
-    assert step == Scale(1, Reason.COLD_REQUEST, "3 requests wait for 1 models and no pod runs; from 0 to 1 pods")
+    assert step == Scale(1, Reason.COLD_REQUEST, "3 requests for 1 model waiting, and no pod runs; from 0 to 1 pod")
     assert steps(replace(seen, waiting={})) == []
 
 

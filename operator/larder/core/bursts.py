@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from larder.core.attainment import BUSY
 from larder.core.placing import Draft
 from larder.core.snapshot import Model, PodState
+from larder.core.units import counted
 from larder.core.worth import RATE_AGE_SECONDS, load_seconds
 
 
@@ -53,7 +54,7 @@ def _backlog(draft: Draft, present: int, start_seconds: float) -> Need:
     if backlog <= max(start_seconds, slack):
         return Need(0, "")
     pods = math.ceil(total / (slots * max(start_seconds, slack)))
-    return Need(pods, f"{len(cold)} models wait for loads of {backlog:.3g} s on {present} pods")
+    return Need(pods, f"{counted(len(cold), 'model')} waiting, loads of {backlog:.3g} s on {counted(present, 'pod')}")
 
 
 def _crowded(draft: Draft, present: int) -> Need:

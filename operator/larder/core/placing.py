@@ -108,7 +108,8 @@ def place(draft: Draft, model: Model, reason: Reason, why: str, claim: Claim | N
     size = draft.books.size_bytes(model)
     takers = [p for p in draft.books.pods.values() if draft.books.may_start_load(p, model)]
     if not takers:
-        what = f"a load slot on one of {len(draft.books.pods)} pods" if draft.books.pods else "a pod: none runs"
+        pods = len(draft.books.pods)
+        what = f"a load slot on {'the pod' if pods == 1 else f'one of {pods} pods'}" if pods else "a pod: none runs"
         draft.refuse(model.name, f"{model.name} waits for {what}")
         return
     roomy = [p for p in takers if p.free_bytes >= size]

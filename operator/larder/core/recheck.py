@@ -4,7 +4,7 @@ from larder.core.books import Books, PodBooks, open_books
 from larder.core.eviction import is_in_sequence
 from larder.core.plan import Action, Dismiss, Drain, Keep, Load, Reason, Retire, Scale, Unload
 from larder.core.snapshot import Model, Placement, PlacementState, PodState, Snapshot
-from larder.core.units import format_bytes
+from larder.core.units import counted, format_bytes
 
 
 def still_holds(action: Action, snapshot: Snapshot, now_seconds: float) -> str | None:
@@ -89,7 +89,7 @@ def _scale_holds(action: Scale, snapshot: Snapshot) -> str | None:
     spare = settings.surge_pods if action.reason is Reason.RECYCLE else 0
     if settings.fixed_pods is not None:
         allowed = 0 <= action.pods - settings.fixed_pods <= spare
-        return None if allowed else f"the user fixed {settings.fixed_pods} pods"
+        return None if allowed else f"the user fixed {counted(settings.fixed_pods, 'pod')}"
     if not settings.min_pods <= action.pods <= settings.max_pods + spare:
         return f"{action.pods} pods are outside {settings.min_pods} to {settings.max_pods}"
     return None

@@ -13,6 +13,7 @@ from larder.core.placing import Draft
 from larder.core.plan import Dismiss, Keep, Reason, Retire, Scale
 from larder.core.sizing import Size, size_pool
 from larder.core.snapshot import PlacementState, Pod, PodState, Retirement
+from larder.core.units import counted
 from larder.core.worth import resident_worth
 
 MOVE_SECONDS = 300.0
@@ -57,7 +58,7 @@ def _surge(draft: Draft, pod: Pod, asked: int) -> int:
 
 def _scale(draft: Draft, size: Size, pods: int, asked: int) -> None:
     if pods != asked:
-        draft.actions.append(Scale(pods, size.reason, f"{size.why}; from {asked} to {pods} pods"))
+        draft.actions.append(Scale(pods, size.reason, f"{size.why}; from {asked} to {counted(pods, 'pod')}"))
 
 
 def _restore(draft: Draft, asked: int) -> bool:
@@ -66,7 +67,7 @@ def _restore(draft: Draft, asked: int) -> bool:
     for pod in going:
         mark = _mark(pod)
         if mark.back_to_pods is not None and asked == mark.to_pods:
-            text = f"{pod.name} goes and is replaced; from {asked} to {mark.back_to_pods} pods"
+            text = f"{pod.name} goes and is replaced; from {asked} to {counted(mark.back_to_pods, 'pod')}"
             draft.actions.append(Scale(mark.back_to_pods, Reason.RECYCLE, text))
             return True
     return False
@@ -131,7 +132,9 @@ def _recycle(draft: Draft, size: Size, asked: int) -> None:
     text = f"{leaking[0]} leaks memory and is replaced"
     draft.actions.append(Retire(leaking[0], Reason.RECYCLE, text, surge))
     if surge:
-        draft.actions.append(Scale(asked + surge, Reason.RECYCLE, f"{text}; from {asked} to {asked + surge} pods"))
+        draft.actions.append(
+            Scale(asked + surge, Reason.RECYCLE, f"{text}; from {asked} to {counted(asked + surge, 'pod')}")
+        )
 
 
 def _carry_on(draft: Draft, pod: Pod, size: Size, asked: int) -> None:
@@ -169,7 +172,7 @@ def _let_go(draft: Draft, pod: Pod, asked: int) -> None:
     assert mark.told_seconds is not None and mark.to_pods is not None
     known = not pod.ready and seen is not None and seen <= sum(p.ready for p in _alive(draft))
     if known or draft.now_seconds - mark.told_seconds > SEEN_SECONDS:
-        text = f"{pod.name} goes; from {asked} to {mark.to_pods} pods"
+        text = f"{pod.name} goes; from {asked} to {counted(mark.to_pods, 'pod')}"
         draft.actions.append(Scale(mark.to_pods, mark.reason, text, pod.name))
 
 

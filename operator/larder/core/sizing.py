@@ -12,6 +12,7 @@ from larder.core.placing import Draft
 from larder.core.plan import Reason
 from larder.core.shortfall import corrected
 from larder.core.snapshot import Model, Pod, PodState, Snapshot
+from larder.core.units import counted
 
 ASSUMED_START_SECONDS = 30.0
 """For pools whose pods were never seen to start."""
@@ -73,8 +74,8 @@ def _first_pod(draft: Draft) -> Size:
     held = [w for n, w in snapshot.waiting.items() if w.count > 0 and n in snapshot.models]
     if not held:
         return Size(0, Reason.POOL_SCALE_DOWN, "nothing is asked for")
-    requests = sum(w.count for w in held)
-    return Size(1, Reason.COLD_REQUEST, f"{requests} requests wait for {len(held)} models and no pod runs")
+    asked, models = counted(sum(w.count for w in held), "request"), counted(len(held), "model")
+    return Size(1, Reason.COLD_REQUEST, f"{asked} for {models} waiting, and no pod runs")
 
 
 def _limits(draft: Draft, least: int) -> Limits:
@@ -97,8 +98,8 @@ def _by_prediction(draft: Draft, present: int, least: int) -> tuple[int, str] | 
         return corrected(plain, snapshot.shortfalls.get(pods, 1.0))
 
     desired = desired_pods(predicted, present, _limits(draft, least), min(_since_change(draft), _known_seconds(draft)))
-    text = f"predicted attainment {predicted(present):.4f} with {present} pods and {predicted(desired):.4f} with"
-    return desired, f"{text} {desired}, {settings.target_attainment:.4f} is to hold"
+    now, then = f"{predicted(present):.4f} with {counted(present, 'pod')}", f"{predicted(desired):.4f} with {desired}"
+    return desired, f"predicted attainment {now} and {then}, {settings.target_attainment:.4f} is to hold"
 
 
 def _since_change(draft: Draft) -> float:

@@ -1,4 +1,4 @@
-"""How sizes read in messages and statuses."""
+"""How sizes and numbers read in messages and statuses."""
 
 from typing import Final
 
@@ -18,3 +18,8 @@ def format_bytes(amount: int) -> str:
         if amount >= unit >= 2**20:
             return f"{amount / unit:.1f}".removesuffix(".0") + suffix
     return str(amount)
+
+
+def counted(number: int, what: str) -> str:
+    """Return `1 pod`, `2 pods`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
