@@ -97,6 +97,7 @@ class Stage:
         """What the operator's histogram of this name has so far; nothing while it does not answer."""
         try:
             async with aiohttp.ClientSession() as session, session.get(METRICS) as answer:
+                answer.raise_for_status()
                 return times(await answer.text(), name)
         except aiohttp.ClientError:
             return Times(0.0, 0.0)

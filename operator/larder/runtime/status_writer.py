@@ -114,6 +114,8 @@ class StatusWriter:
     async def _write(self, sheet: _Sheet) -> None:
         sheet.queued = False
         if sheet.wanted == sheet.written:
+            # Thousands may be in line that are as they are to be: nobody else's turn is to wait for them.
+            await asyncio.sleep(0)
             return
         status, sheet.next_seconds = sheet.wanted, self.monotonic() + self.spacing_seconds
         try:
