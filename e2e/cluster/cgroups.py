@@ -98,11 +98,15 @@ def _tracked(roots: Iterable[Path]) -> Path:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The folder and all below it, parents first."""
+    """The folder and all below it, parents first; what is removed meanwhile is left out."""
     if not folder.is_dir():
         return
     yield folder
-    for child in sorted(folder.iterdir()):
+    try:
+        children = sorted(folder.iterdir())
+    except OSError:
+        return
+    for child in children:
         if child.is_dir():
             yield from _below(child)
 

@@ -65,3 +65,11 @@ def test_removing_the_group_leaves_its_neighbours(tmp_path: Path) -> None:
     cgroups.remove("cluster", roots)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
     cgroups.remove("cluster", roots)
+
+
+def test_a_group_that_goes_while_it_is_listed_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "cluster" / "pod").mkdir(parents=True)
+    listed = cgroups._below(tmp_path / "cluster")
+    assert next(listed) == tmp_path / "cluster"
+    cgroups.remove("cluster", (tmp_path,))
+    assert list(listed) == []
