@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import logging
 import os
@@ -24,7 +23,6 @@ from larder.adapters.kube.lease import LeaseStore
 from larder.adapters.meter import open_gpu_meter, open_meter
 from larder.adapters.prometheus import Prometheus
 from larder.adapters.triton import TritonControl
-from larder.handlers.garbage import Freezer
 from larder.handlers.probes import Probes
 from larder.runtime.leadership import Leadership
 from larder.runtime.operator import Operator
@@ -64,7 +62,6 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     configure(settings)
     # Plans of large pools are made in a thread: it has to let the event loop in soon.
     sys.setswitchinterval(SWITCH_SECONDS)
-    gc.callbacks.append(Freezer())
     told = read(os.environ)
     client = await connect()
     process = memo.process = build(told, client)
