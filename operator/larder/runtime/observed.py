@@ -111,7 +111,8 @@ _GAUGES: Final[Mapping[str, tuple[str, Callable[[PoolState, Attainment], float |
 
 def _add_times(family: GaugeMetricFamily, state: PoolState) -> None:
     """At most three series for each declared Model."""
-    for name, book in list(state.books.models.items()):
+    # Of all copies this one is made at once, whatever the event loop does meanwhile.
+    for name, book in state.books.models.copy().items():
         if name not in state.declared.serving:
             continue
         phases = (("load", book.load_seconds), ("execution", book.execution_seconds), ("queue", book.queue_seconds))
